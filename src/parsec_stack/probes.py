@@ -1,0 +1,70 @@
+"""Is a service ready? One quick question to each, as a client would ask it; never a wait."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+# How long a service may take over one answer, in seconds.
+TIMEOUT = 2.0
+
+Probe = Callable[[], bool]
+
+
+@cache
+def trust(ca_file: Path) -> ssl.SSLContext:
+    """A TLS client context that trusts this CA alone."""
+    return ssl.create_default_context(cafile=str(ca_file))
+
+
+def status(
+    port: int, path: str = "/", ca_file: Path | None = None, headers: dict[str, str] | None = None
+) -> int | None:
+    """The HTTP status that the service on this port of this machine answers; None if none."""
+    connection: http.client.HTTPConnection
+    try:
+        if ca_file:
+            context = trust(ca_file)
+            connection = http.client.HTTPSConnection(
+                "localhost", port, timeout=TIMEOUT, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def listens(port: int) -> bool:
+    """Does anything accept connections on this port of this machine?"""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT):
+            return True
+    except OSError:
+        return False
+
+
+def greets(port: int) -> bool:
+    """Does an SMTP server greet on this port? Service ready is 220 (RFC 5321, section 4.2)."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
+            return connection.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+def serves_parsec(port: int, ca_file: Path) -> bool:
+    """Does a Parsec server answer that reaches its database?
+
+    An organization that does not exist is answered by 404 after a look into the database.
+    """
+    headers = {"Api-Version": "5.3", "Content-Type": "application/msgpack"}
+    return status(port, "/anonymous/NoSuchOrganization", ca_file, headers) == 404

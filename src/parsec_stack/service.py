@@ -1,0 +1,25 @@
+"""What is known of one service at one moment, alike in both flavours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of a stack: ``health`` is 'healthy', 'unhealthy' or '-' when it does not run.
+
+    ``certificate_expires`` is an ISO 8601 date, None without a certificate.
+    """
+
+    name: str
+    state: str
+    health: str
+    address: str
+    version: str
+    certificate_expires: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, for ``status --json``."""
+        return asdict(self)

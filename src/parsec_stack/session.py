@@ -1,0 +1,114 @@
+"""One line of invoke tasks: which stack it is about, its lock, and how its mistakes are told."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from invoke import Collection, Context, Exit, Task
+
+from parsec_stack.errors import StackError
+
+OPTIONS = {
+    "flavour": "native (the default) or docker; also STACK_FLAVOUR",
+    "stack": "the folder of the stack, by default stack/; also STACK_DIR",
+    "port_offset": "added to every port, 0 by default; also STACK_PORT_OFFSET",
+}
+INTERRUPTED = 130
+
+Body = Callable[..., None]
+
+
+class Session:
+    """The stack of this line of tasks, chosen once and held until the line ends."""
+
+    def __init__(self) -> None:
+        """Begin without a stack."""
+        self.stack: Any = None
+        self.held = ExitStack()
+        self.locked = False
+
+    def open(self, options: dict[str, Any], *, writes: bool) -> Any:
+        """The line's stack, locked if this task changes it."""
+        from parsec_stack import stack as stacks
+
+        if self.stack is None:
+            self.stack = stacks.choose(options, create=writes)
+        elif any(value is not None for value in options.values()):
+            raise StackError("give --flavour, --stack and --port-offset to the first task only")
+        if writes and not self.locked:
+            self.held.enter_context(stacks.locked(self.stack))
+            self.locked = True
+        return self.stack
+
+
+current = Session()
+
+
+def stack_task(
+    *, aliases: Iterable[str] = (), writes: bool = True, **keywords: Any
+) -> Callable[[Body], Task[Any]]:
+    """Make a task of a function that takes the stack first; it gains the stack's three options.
+
+    ``writes``: the task changes the stack, so it holds its lock and may create it.
+    """
+
+    def decorate(body: Body) -> Task[Any]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            options = {name: given.pop(name) for name in OPTIONS}
+            with told():
+                body(current.open(options, writes=writes), **given)
+
+        run.__signature__ = signature(body)  # type: ignore[attr-defined]
+        helps = OPTIONS | keywords.pop("help", {})
+        return Task(run, name=body.__name__, aliases=aliases, help=helps, **keywords)
+
+    return decorate
+
+
+def signature(body: Body) -> inspect.Signature:
+    """The function's own parameters behind invoke's context, and the stack's options."""
+    first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    own = list(inspect.signature(body).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+        for name in OPTIONS
+    ]
+    return inspect.Signature([first, *own, *shared])
+
+
+class told:
+    """Turn what the user can act upon into one message and a non-zero exit."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        """Tell the error, unless it is a fault of the program itself."""
+        if isinstance(error, StackError):
+            raise Exit(f"error: {error}", code=1) from None
+        if isinstance(error, KeyboardInterrupt):
+            message = "\ninterrupted: nothing is lost, the same command carries on from here"
+            raise Exit(message, code=INTERRUPTED) from None
+        if isinstance(error, BrokenPipeError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - kept open until the exit
+            raise Exit(code=1) from None
+        if isinstance(error, OSError) and error.filename:
+            raise Exit(f"error: {error.filename}: {error.strerror}", code=1) from None
+        if isinstance(error, OSError) and error.strerror:
+            raise Exit(f"error: {error.strerror}", code=1) from None
+
+
+def following_tasks(name: str) -> list[str]:
+    """The words that come after the task of this name on the command line."""
+    words = sys.argv[1:]
+    return words[words.index(name) + 1 :] if name in words else []
+
+
+__all__ = ["Collection", "current", "following_tasks", "stack_task"]
