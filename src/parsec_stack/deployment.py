@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -152,11 +153,12 @@ def down(stack: Stack) -> None:
     flavour.await_end(stack)
 
 
-def destroy(stack: Stack) -> None:
+def destroy(stack: Stack, *, confirmed: bool) -> None:
     """Remove the services, their data and the secrets: all that this stack has made."""
     flavour = flavour_of(stack)
-    if not (stack.folder / ".stack.json").exists():
-        raise StackError(f"there is no stack in {stack.folder}")
+    require_stack(stack)
+    if not confirmed:
+        ask(f"destroy the stack in {stack.folder}, with its data and secrets?")
     down(stack)
     flavour.remove(stack)
     kept = remove_files(stack)
@@ -213,8 +215,7 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
     """Show every service: state, health, address, version and certificate's expiry."""
     from parsec_stack import status as view
 
-    if not (stack.folder / ".stack.json").exists():
-        raise StackError(f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first")
+    require_stack(stack)
     services = view.with_certificates(stack, flavour_of(stack).services(stack))
     if as_json:
         print(json.dumps([service.as_json() for service in services], indent=2))
@@ -258,6 +259,20 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
                 f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
                 f"{flavour.log_tail(stack, name)}\nsee 'invoke logs --service {name}'"
             )
+
+
+def ask(question: str) -> None:
+    """Raise StackError unless the user at the terminal says yes."""
+    if not sys.stdin.isatty():
+        raise StackError(f"{question} say so with --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise StackError("nothing was changed")
+
+
+def require_stack(stack: Stack) -> None:
+    """Raise StackError unless there is a stack in the folder."""
+    if not stack.state:
+        raise StackError(f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first")
 
 
 def require_up(stack: Stack) -> None:

@@ -264,6 +264,10 @@ def await_end(stack: Stack, seconds: float = 60) -> None:
     end_orphans(stack)
 
 
+def remove(stack: Stack) -> None:
+    """Remove what the flavour keeps outside the stack's folder: nothing."""
+
+
 def orphans(stack: Stack) -> list[psutil.Process]:
     """The processes that a supervisord of this stack started and that outlived it."""
     import psutil

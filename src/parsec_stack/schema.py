@@ -18,7 +18,8 @@ def packaged() -> list[str]:
     if spec is None or spec.origin is None:
         raise StackError("the Parsec server is not installed: run the README's first command again")
     folder = Path(spec.origin).parent / "components" / "postgresql" / "migrations"
-    return sorted(path.stem for path in folder.glob("[0-9]*.sql"))
+    names = sorted(path.stem for path in folder.glob("[0-9]*.sql"))
+    return [name.partition("_")[2] for name in names]
 
 
 def pending(applied: list[str]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
-from invoke import Collection, Context, Exit, Task
+from invoke import Context, Exit, Task
 
 from parsec_stack.errors import StackError
 
@@ -62,7 +64,7 @@ def stack_task(
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
             options = {name: given.pop(name) for name in OPTIONS}
-            with told():
+            with Told():
                 body(current.open(options, writes=writes), **given)
 
         run.__signature__ = signature(body)  # type: ignore[attr-defined]
@@ -83,7 +85,7 @@ def signature(body: Body) -> inspect.Signature:
     return inspect.Signature([first, *own, *shared])
 
 
-class told:
+class Told:
     """Turn what the user can act upon into one message and a non-zero exit."""
 
     def __enter__(self) -> None:
@@ -105,10 +107,13 @@ class told:
             raise Exit(f"error: {error.strerror}", code=1) from None
 
 
-def following_tasks(name: str) -> list[str]:
-    """The words that come after the task of this name on the command line."""
+def deployment() -> ModuleType:
+    """What the tasks do; imported only when one runs, so that listing them stays quick."""
+    return importlib.import_module("parsec_stack.deployment")
+
+
+def ends_with(name: str) -> bool:
+    """Is no task after this one on the command line that awaits the services itself?"""
     words = sys.argv[1:]
-    return words[words.index(name) + 1 :] if name in words else []
-
-
-__all__ = ["Collection", "current", "following_tasks", "stack_task"]
+    following = words[words.index(name) + 1 :] if name in words else []
+    return not {"migrate", "bucket"} & set(following)

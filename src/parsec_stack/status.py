@@ -1,0 +1,64 @@
+"""``invoke status``: the services of a stack as a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from parsec_stack.service import Service
+from parsec_stack.stack import Stack
+
+# Certificates that end within this time are shown as a warning, in days.
+SOON = 30
+STYLES = {"healthy": "green", "unhealthy": "red", "-": "dim"}
+
+
+def with_certificates(stack: Stack, services: list[Service]) -> list[Service]:
+    """The services, each with the end of its certificate's validity."""
+    return [
+        replace(service, certificate_expires=expiry(stack.folder / f"{service.name}.crt"))
+        for service in services
+    ]
+
+
+def expiry(certificate: Path) -> str | None:
+    """The last day of the certificate, as an ISO 8601 date; None if there is none to read."""
+    from cryptography import x509
+
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return loaded.not_valid_after_utc.date().isoformat()
+
+
+def show(stack: Stack, services: list[Service]) -> None:
+    """Print the table; as plain columns where no terminal shows it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{stack.flavour} stack in {stack.folder}", title_justify="left", box=None)
+    for heading in ("service", "state", "health", "address", "version", "certificate until"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "address")
+    for service in services:
+        table.add_row(
+            service.name,
+            service.state,
+            f"[{STYLES[service.health]}]{service.health}[/]",
+            service.address,
+            service.version,
+            until(service.certificate_expires),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+
+
+def until(date: str | None) -> str:
+    """The date, coloured when it is near or past."""
+    if date is None:
+        return "-"
+    days = (datetime.fromisoformat(date).replace(tzinfo=UTC) - datetime.now(UTC)).days
+    return f"[red]{date}[/]" if days < 0 else f"[yellow]{date}[/]" if days < SOON else date
