@@ -3,62 +3,71 @@
 ``invoke tls adminToken up migrate bucket`` makes a working server, in this order.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from invoke import Collection
 
 from parsec_stack import session
 from parsec_stack.session import stack_task
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parsec_stack.stack import Stack
+
 
 @stack_task()
-def tls(stack):
+def tls(stack: Stack) -> None:
     """Make the CA, keys and certificates; renew what expires."""
     session.deployment().tls(stack)
 
 
 @stack_task(aliases=["admin-token"])
-def adminToken(stack):  # noqa: N802 - the name that the guide's readers type
+def adminToken(stack: Stack) -> None:
     """Generate the administration token and the credentials."""
     session.deployment().credentials(stack)
 
 
 @stack_task()
-def up(stack):
+def up(stack: Stack) -> None:
     """Start the services and wait until they are ready."""
     session.deployment().up(stack, wait=session.ends_with("up"))
 
 
 @stack_task()
-def migrate(stack):
+def migrate(stack: Stack) -> None:
     """Bring the database's schema to the server's version."""
     session.deployment().migrate(stack, wait=session.ends_with("migrate"))
 
 
 @stack_task()
-def bucket(stack):
+def bucket(stack: Stack) -> None:
     """Create the bucket with object lock and start the server."""
     session.deployment().bucket(stack)
 
 
 @stack_task()
-def smoke(stack):
+def smoke(stack: Stack) -> None:
     """Use the server as a client does, directly and through the proxy."""
     session.deployment().smoke(stack)
 
 
 @stack_task()
-def ping_mail(stack):
+def ping_mail(stack: Stack) -> None:
     """Send a mail to the catcher and see it arrive."""
     session.deployment().ping_mail(stack)
 
 
 @stack_task(help={"name": "letters, digits, - and _; at most 32"})
-def organization(stack, name):
+def organization(stack: Stack, name: str) -> None:
     """Create an organization and print its bootstrap link."""
     session.deployment().organization(stack, name)
 
 
 @stack_task(writes=False, help={"json": "print JSON instead of a table"})
-def status(stack, json=False):
+def status(stack: Stack, json: bool = False) -> None:
     """Show every service: state, health, address, version, certificate."""
     session.deployment().status(stack, as_json=json)
 
@@ -68,25 +77,25 @@ def status(stack, json=False):
     iterable=["service"],
     help={"follow": "keep printing", "service": "only this one; may be repeated"},
 )
-def logs(stack, service=(), follow=False):
+def logs(stack: Stack, service: Sequence[str] = (), follow: bool = False) -> None:
     """Print what the services said."""
     session.deployment().logs(stack, tuple(service), follow=follow)
 
 
 @stack_task()
-def restart(stack):
+def restart(stack: Stack) -> None:
     """Start the services anew, so that they read their files again."""
     session.deployment().restart(stack)
 
 
 @stack_task()
-def down(stack):
+def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
     session.deployment().down(stack)
 
 
 @stack_task(help={"yes": "do not ask"})
-def destroy(stack, yes=False):
+def destroy(stack: Stack, yes: bool = False) -> None:
     """Stop the services and remove all that this stack has made."""
     session.deployment().destroy(stack, confirmed=yes)
 

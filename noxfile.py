@@ -1,0 +1,49 @@
+"""The checks: ``nox`` runs those that need no Docker; ``nox --list`` names all."""
+
+import nox
+
+# Everything is locked and installed by scripts/run: sessions share that environment.
+nox.options.default_venv_backend = "none"
+nox.options.stop_on_first_error = True
+
+SHELL = ["scripts/run", "scripts/lock", ".ci/run"]
+PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types, shell, prose and spelling."""
+    session.run("ruff", "check", *PYTHON)
+    session.run("ruff", "format", "--check", *PYTHON)
+    session.run("mypy")
+    session.run("shellcheck", *SHELL)
+    session.run("sphinx-lint", "--enable=all", "--disable=line-too-long", "docs", *session.posargs)
+    session.run(
+        "codespell", "README.rst", "CONTRIBUTING.rst", "docs", "deploy", "scripts", "src", "tests"
+    )
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the unit tests."""
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the guide as HTML; every warning is an error."""
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/html", *session.posargs
+    )
+
+
+@nox.session(name="docs-test")
+def docs_test(session: nox.Session) -> None:
+    """Do what the guide's reader does, from an empty folder, and account for every block."""
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session(name="docs-live", default=False)
+def docs_live(session: nox.Session) -> None:
+    """Serve the guide and rebuild it on every change."""
+    session.run("sphinx-autobuild", "docs", "build/html", "--host=127.0.0.1", *session.posargs)

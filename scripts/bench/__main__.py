@@ -1,0 +1,198 @@
+"""Measure what the project promises of its speed, each as a ratio within one run.
+
+scripts/run python scripts/bench [--runs 3] [deploy again list proxy ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from parsec_stack import native
+from parsec_stack.stack import ARTIFACTS, PORTS, ROOT, Stack
+
+LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
+REQUESTS = 4000
+CONNECTIONS = 8
+EMPTY_TASKS = "from invoke import task\n\n\n@task\ndef nothing(c):\n    pass\n"
+
+
+def main() -> None:
+    """Run the chosen measurements and print their medians."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=3, help="pairs of runs (default 3)")
+    parser.add_argument("what", nargs="*", default=list(MEASURES), help=", ".join(MEASURES))
+    arguments = parser.parse_args()
+    for name in arguments.what:
+        if name not in MEASURES:
+            parser.error(f"unknown measurement {name}: choose of {', '.join(MEASURES)}")
+        MEASURES[name](arguments.runs)
+
+
+def deploy(runs: int) -> None:
+    """From certificates to a server that answers, against the same typed as a plain script."""
+    ours, theirs = [], []
+    for _ in range(runs):
+        with folder() as path:
+            theirs.append(by_hand(path))
+        with folder() as path:
+            ours.append(seconds(LINE, path))
+            take_down(path)
+    tell("deploy", "invoke", ours, "by hand", theirs, "at most 1.15")
+
+
+def again(runs: int) -> None:
+    """The same line with everything up."""
+    with folder() as path:
+        first = seconds(LINE, path)
+        times = [seconds(LINE, path) for _ in range(runs)]
+        take_down(path)
+    tell("again", "all up", times, "first run", [first], "all up at most 1 s")
+
+
+def listing(runs: int) -> None:
+    """``invoke --list`` against that of a tasks.py that does nothing."""
+    with folder() as path:
+        (path / "tasks.py").write_text(EMPTY_TASKS)
+        command = ["invoke", "--list"]
+        ours, theirs = [], []
+        for _ in range(runs * 3):
+            theirs.append(seconds(command, path, where=path))
+            ours.append(seconds(command, path))
+    tell("list", "ours", ours, "empty", theirs, "at most 1.5")
+
+
+def proxy(runs: int) -> None:
+    """Requests through the proxy against the server itself: GET /, TLS, kept alive."""
+    with folder() as path:
+        seconds(LINE, path)
+        ports = stack_of(path).ports
+        direct, through = [], []
+        for _ in range(runs):
+            direct.append(load(path, ports["SERVER"]))
+            through.append(load(path, ports["PROXY"]))
+        take_down(path)
+    tell("proxy", "direct", direct, "proxy", through, "at least 0.85 of the requests/s")
+
+
+def overhead(_: int) -> None:
+    """What docs-test takes beside the blocks' own run time, from its last report."""
+    report = ROOT / "build" / "docs-test" / "report.json"
+    if not report.exists():
+        print("overhead: no report yet: run 'nox -s docs-test' first")
+        return
+    content = json.loads(report.read_text())
+    blocks = sum(block["seconds"] for block in content["blocks"])
+    ratio = content["overhead_seconds"] / blocks
+    print(f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10)")
+
+
+MEASURES: dict[str, Callable[[int], None]] = {
+    "deploy": deploy,
+    "again": again,
+    "list": listing,
+    "proxy": proxy,
+    "overhead": overhead,
+}
+
+
+def tell(name: str, a: str, left: list[float], b: str, right: list[float], goal: str) -> None:
+    """Print both medians and the median of the ratios, pair by pair where there are pairs."""
+    pairs = zip(left, right, strict=False) if len(left) == len(right) else [(left[0], right[0])]
+    ratio = statistics.median(x / y for x, y in pairs)
+    one, two = statistics.median(left), statistics.median(right)
+    print(f"{name}: {a} {one:.2f} s, {b} {two:.2f} s, ratio {ratio:.2f} ({goal})", flush=True)
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A new folder that goes when the measurement has ended."""
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
+        yield Path(name) / "s"
+
+
+def stack_of(path: Path) -> Stack:
+    """The stack of a measurement, away from the usual ports."""
+    return Stack(path, "native", 11000)
+
+
+def environment(path: Path) -> dict[str, str]:
+    """What one measured command sees."""
+    stack = stack_of(path)
+    own = {"STACK_DIR": str(path), "STACK_PORT_OFFSET": str(stack.port_offset)}
+    program = native.postgres_program("pg_isready")
+    return stack.environment() | own | {"STACK_FLAVOUR": "native", "PG_ISREADY": program}
+
+
+def seconds(command: list[str], path: Path, where: Path = ROOT) -> float:
+    """How long the command takes; ends the benchmark if it fails."""
+    path.mkdir(exist_ok=True)
+    started = time.perf_counter()
+    answer = subprocess.run(
+        command, cwd=where, env=environment(path), capture_output=True, text=True, timeout=300
+    )
+    elapsed = time.perf_counter() - started
+    if answer.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{answer.stdout}{answer.stderr}")
+    return elapsed
+
+
+def take_down(path: Path) -> None:
+    """Stop the measured stack."""
+    seconds(["invoke", "destroy", "--yes"], path)
+
+
+def by_hand(path: Path) -> float:
+    """How long the plain script takes; its processes are ended afterwards."""
+    shutil.copytree(ARTIFACTS, path)
+    log = path / "pids"
+    started = time.perf_counter()
+    with log.open("w") as out:
+        answer = subprocess.run(
+            ["bash", str(Path(__file__).parent / "by-hand.sh")],
+            cwd=path, env=environment(path), stdout=out, timeout=300,
+        )  # fmt: skip
+    elapsed = time.perf_counter() - started
+    for pid in log.read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGINT)
+    native.end_orphans(stack_of(path))
+    if answer.returncode:
+        sys.exit("by-hand.sh failed")
+    await_free_ports()
+    return elapsed
+
+
+def await_free_ports() -> None:
+    """Wait until the services of the last run have let go of their ports."""
+    deadline = time.monotonic() + 30
+    ports = [port + 11000 for port in PORTS.values()]
+    from parsec_stack import probes
+
+    while any(probes.listens(port) for port in ports) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def load(path: Path, port: int) -> float:
+    """How long curl takes for all requests over kept connections, in seconds."""
+    command = [
+        "curl", "--silent", "--show-error", "--fail", "--parallel",
+        "--parallel-max", str(CONNECTIONS), "--http1.1", "--cacert", str(path / "custom-ca.crt"),
+        "--output", "/dev/null", f"https://localhost:{port}/?[1-{REQUESTS}]",
+    ]  # fmt: skip
+    return seconds(command, path)
+
+
+if __name__ == "__main__":
+    main()

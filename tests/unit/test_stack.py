@@ -1,0 +1,130 @@
+"""Which stack a line of tasks is about, and what its folder keeps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from parsec_stack import stack as stacks
+from parsec_stack.errors import StackError
+from parsec_stack.stack import Stack
+
+
+def choose(folder: Path, environment: Mapping[str, str] | None = None, **options: str) -> Stack:
+    """The stack in the folder, by options and environment variables."""
+    return stacks.choose({"stack": str(folder), **options}, environment or {})
+
+
+def test_native_is_the_default(tmp_path: Path) -> None:
+    """Without a word a stack is native, at the guide's own ports."""
+    stack = choose(tmp_path / "s")
+
+    assert stack.flavour == "native"
+    assert stack.ports["PROXY"] == 8443
+
+
+def test_option_beats_variable(tmp_path: Path) -> None:
+    """What is typed on the line wins over the environment."""
+    stack = choose(tmp_path / "s", {"STACK_PORT_OFFSET": "100"}, port_offset="200")
+
+    assert stack.ports["SERVER"] == 6977
+
+
+def test_flavour_and_offset_are_remembered(tmp_path: Path) -> None:
+    """A later task needs the folder alone."""
+    choose(tmp_path / "s", flavour="docker", port_offset="1000")
+
+    again = choose(tmp_path / "s")
+
+    assert (again.flavour, again.ports["PROXY"]) == ("docker", 1443)
+
+
+def test_contradiction_is_an_error(tmp_path: Path) -> None:
+    """A stack does not change its flavour."""
+    choose(tmp_path / "s", flavour="docker")
+
+    with pytest.raises(StackError, match="has flavour docker, not native"):
+        choose(tmp_path / "s", flavour="native")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flavour": "podman"}, "unknown flavour 'podman'"),
+        ({"port_offset": "many"}, "'many' is not a whole number"),
+        ({"port_offset": "60000"}, "out of range"),
+        ({"port_offset": "-1"}, "out of range"),
+    ],
+)
+def test_bad_values_leave_nothing(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    """A mistyped option is told before anything is made."""
+    with pytest.raises(StackError, match=message):
+        choose(tmp_path / "s", None, **options)
+
+    assert not (tmp_path / "s").exists()
+
+
+def test_foreign_folder_is_refused(tmp_path: Path) -> None:
+    """A folder that holds somebody's work does not become a stack."""
+    (tmp_path / "thesis.tex").write_text("...")
+
+    with pytest.raises(StackError, match=r"thesis\.tex"):
+        choose(tmp_path)
+
+
+def test_folder_of_a_reader_is_adopted(tmp_path: Path) -> None:
+    """A folder into which a reader has copied the guide's files is a stack."""
+    (tmp_path / "parsec.env").write_text("")
+    (tmp_path / "custom-ca.key").write_text("")
+
+    assert choose(tmp_path).folder == tmp_path
+
+
+def test_corrupt_state_is_told(tmp_path: Path) -> None:
+    """A damaged memory is named, with the remedy."""
+    (tmp_path / ".stack.json").write_text("{")
+
+    with pytest.raises(StackError, match="is corrupt: delete it"):
+        choose(tmp_path)
+
+
+def test_second_run_is_refused(tmp_path: Path) -> None:
+    """Two runs never work on one stack at the same time."""
+    stack = choose(tmp_path / "s")
+
+    with (
+        stacks.locked(stack),
+        pytest.raises(StackError, match="another run"),
+        stacks.locked(stack),
+    ):
+        pass
+
+
+def test_artifacts_are_refreshed_unless_edited(tmp_path: Path) -> None:
+    """The guide's files follow the guide; those that a reader changed stay as they are."""
+    stack = choose(tmp_path / "s")
+    stack.install_artifacts()
+    edited = stack.folder / "parsec.env"
+    edited.write_text("# mine\n")
+    stale = stack.folder / "parsec-db.env"
+    stale.write_text("# old\n")
+    stack.state["artifacts"]["parsec-db.env"] = stacks.digest(b"# old\n")
+
+    kept = stack.install_artifacts()
+
+    assert kept == ["parsec.env"]
+    assert edited.read_text() == "# mine\n"
+    assert stale.read_text() == (stacks.ARTIFACTS / "parsec-db.env").read_text()
+
+
+def test_environment_is_free_of_foreign_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a machine exports for other purposes does not reach the guide's commands."""
+    for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "PARSEC_DB", "POSTGRES_HOST"):
+        monkeypatch.setenv(name, "foreign")
+
+    environment = choose(tmp_path / "s", port_offset="5").environment()
+
+    assert "foreign" not in environment.values()
+    assert environment["STACK_SERVER_PORT"] == "6782"
