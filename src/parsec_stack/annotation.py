@@ -1,0 +1,90 @@
+"""What comments before a block say about it: ``.. except: REASON`` and the like."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+KEYWORDS = ("except", "needs", "placeholder", "capture", "message")
+# These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
+WITH_PLACEHOLDER = ("placeholder", "capture")
+
+
+class AnnotationError(ValueError):
+    """A comment that looks like an annotation and is none; the text says why."""
+
+
+@dataclass
+class Annotations:
+    """All that the comments before one block say."""
+
+    reason: str = ""
+    origin: str = ""
+    needs: dict[str, str] = field(default_factory=dict)
+    placeholders: dict[str, str] = field(default_factory=dict)
+    captures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, comment: str) -> None:
+        """Take in one more comment; AnnotationError if it is mistyped, incomplete or repeated."""
+        keyword, placeholder, value = split(comment)
+        if keyword == "except":
+            self.reason = once(self.reason, value, comment)
+        elif keyword == "message":
+            self.origin = once(self.origin, value, comment)
+        elif keyword == "needs":
+            program, _, reason = value.partition(" - ")
+            put(self.needs, program.strip(), reason.strip(), comment)
+        elif keyword == "capture":
+            put(self.captures, placeholder, valid_expression(value), comment)
+        else:
+            put(self.placeholders, placeholder, value, comment)
+
+
+def split(comment: str) -> tuple[str, str, str]:
+    """Keyword, ``<placeholder>`` (or nothing) and value of an annotation."""
+    head, colon, value = (part.strip() for part in comment.partition(":"))
+    keyword, _, placeholder = (part.strip() for part in head.partition(" "))
+    if not colon or keyword not in KEYWORDS:
+        raise AnnotationError(
+            f"unknown annotation '.. {comment.partition(chr(10))[0]}': "
+            f"the known ones are {', '.join(KEYWORDS)}, each followed by a colon"
+        )
+    if not value:
+        raise AnnotationError(f"the annotation '{keyword}' says nothing after its colon")
+    if (keyword in WITH_PLACEHOLDER) != bool(placeholder):
+        raise AnnotationError(f"write '.. {keyword}{' <name>' if not placeholder else ''}: ...'")
+    if placeholder and not (placeholder.startswith("<") and placeholder.endswith(">")):
+        raise AnnotationError(
+            f"'{placeholder}' is no placeholder: write <{placeholder.strip('<>')}>"
+        )
+    return keyword, placeholder, " ".join(value.split())
+
+
+def looks_like_one(comment: str) -> bool:
+    """Was this meant as an annotation? One word, or a known one and more, before a colon."""
+    head, colon, _ = comment.partition(":")
+    words = head.split()
+    return bool(colon and words) and (len(words) == 1 or words[0] in KEYWORDS)
+
+
+def once(present: str, value: str, comment: str) -> str:
+    """The value, unless there is one already."""
+    if present:
+        raise AnnotationError(f"'.. {comment}' stands twice")
+    return value
+
+
+def put(known: dict[str, str], key: str, value: str, comment: str) -> None:
+    """Add the pair, unless something is missing or there already."""
+    if not key or not value:
+        raise AnnotationError(f"'.. {comment}' is incomplete: write '.. needs: PROGRAM - REASON'")
+    known[key] = once(known.get(key, ""), value, comment)
+
+
+def valid_expression(expression: str) -> str:
+    """The regular expression itself, if it is one."""
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise AnnotationError(f"'{expression}' is no regular expression: {error}") from None
+    return expression

@@ -1,0 +1,301 @@
+"""Read the blocks from the doctree that Sphinx resolves: what a reader of the HTML sees."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+from parsec_stack.annotation import AnnotationError, Annotations, looks_like_one
+from parsec_stack.guide import Block, GuideError, Kind
+
+if TYPE_CHECKING:
+    from sphinx.environment import BuildEnvironment
+
+FLAVOURS = ("native", "docker")
+# A block in another language is one with a misspelt tag.
+LANGUAGES = {"bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "xml", "yaml"}
+# Classes that a block may have; the last three come from docutils and the copy button.
+CLASSES = {"output", *FLAVOURS, "code", "doctest", "no-copybutton"}
+# As if it were built as HTML, without the time that a theme takes.
+TAGS = ("html", "format_html", "builder_html")
+# What stands between an annotation and its block without being seen.
+INVISIBLE = (nodes.target, addnodes.index, nodes.substitution_definition)
+
+
+def read(docs: Path) -> list[Block]:
+    """All blocks of the guide in this folder, in reading order; GuideError if Sphinx warns."""
+    warnings = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="guide-") as scratch:
+        try:
+            app = Sphinx(
+                docs, docs, scratch, scratch, "dummy",
+                status=None, warning=warnings, freshenv=True, tags=TAGS,
+            )  # fmt: skip
+            app.builder.read()
+            app.env.check_consistency()
+            pages = [
+                (page, app.env.get_and_resolve_doctree(page, app.builder, tags=app.tags))
+                for page in in_reading_order(app.env)
+            ]
+        except Exception as error:  # whatever an extension or conf.py may raise
+            raise GuideError(f"Sphinx cannot read the guide in {docs}: {error}") from error
+    if text := plain(warnings.getvalue(), docs):
+        raise GuideError(f"Sphinx warns of the guide:\n{text}")
+    blocks = [block for page, tree in pages for block in Page(docs, page, tree, app.env).blocks()]
+    return with_ids(distinct(blocks))
+
+
+def in_reading_order(env: BuildEnvironment) -> list[str]:
+    """The pages as the table of contents lists them, then those outside of it."""
+    order: list[str] = []
+
+    def visit(page: str) -> None:
+        if page not in order:
+            order.append(page)
+            for child in env.toctree_includes.get(page, []):
+                visit(child)
+
+    visit(env.config.root_doc)
+    return order + sorted(env.found_docs - set(order))
+
+
+def plain(warnings: str, docs: Path) -> str:
+    """Sphinx's warnings without colours, with paths as the project names them."""
+    return re.sub(r"\x1b\[[\d;]*m", "", warnings).replace(f"{docs.parent}/", "").strip()
+
+
+class Page:
+    """One resolved page."""
+
+    def __init__(self, docs: Path, name: str, tree: nodes.document, env: BuildEnvironment) -> None:
+        """Take the page of this name."""
+        self.root = docs.parent
+        self.name = name
+        self.tree = tree
+        self.source = Path(env.doc2path(name)).resolve()
+        self.flavours = self.page_flavours(env.metadata[name].get("flavour"))
+        self.commands: list[tuple[str, ...]] = []
+
+    def page_flavours(self, word: Any) -> tuple[str, ...]:
+        """The flavours to which the field ``:flavour:`` at the page's top restricts it."""
+        if word is None:
+            return FLAVOURS
+        if word not in FLAVOURS:
+            raise GuideError(f"{self.relative(self.source)}:1: unknown flavour '{word}'")
+        return (word,)
+
+    def relative(self, path: str | Path) -> str:
+        """The path as messages and reports name it."""
+        path = Path(path).resolve()
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def blocks(self) -> Iterator[Block]:
+        """The page's literal blocks in order; GuideError for a comment that belongs to none."""
+        claimed: set[int] = set()
+        for node in self.tree.findall(is_literal):
+            comments = comments_before(node)
+            claimed.update(id(comment) for comment in comments)
+            yield self.block(node, comments)
+        for comment in self.tree.findall(nodes.comment):
+            if id(comment) not in claimed and looks_like_one(comment.astext()):
+                self.fail(comment, f"no block follows the annotation '.. {comment.astext()}'")
+
+    def block(self, node: Any, comments: list[nodes.comment]) -> Block:
+        """What the node means."""
+        notes = self.annotations(comments)
+        source, line = self.place(node)
+        included = node.get("source")
+        if included and Path(included).resolve() == Path(source).resolve():
+            included = None
+        holder = Path(included or source)
+        text = node.astext()
+        block = Block(
+            page=self.name,
+            source=self.relative(source),
+            line=line,
+            text=text,
+            language=self.language(node),
+            kind="unexplained",
+            flavours=self.block_flavours(node),
+            file=self.relative(included) if included else None,
+            text_line=first_line(holder, text, 0 if included else line - 1),
+            name=self.name_of(node),
+            target=caption(node),
+            **vars(notes),
+        )
+        kind, reason = self.classify(block, node, holder if included else None)
+        block = replace(block, kind=kind, reason=reason)
+        self.check(block, node)
+        if kind == "command" or (kind == "exception" and block.language == "bash"):
+            self.commands.append(block.flavours)
+        return block
+
+    def annotations(self, comments: list[nodes.comment]) -> Annotations:
+        """What the comments before a block say together."""
+        notes = Annotations()
+        for comment in comments:
+            try:
+                notes.add(comment.astext())
+            except AnnotationError as error:
+                self.fail(comment, str(error))
+        return notes
+
+    def language(self, node: Any) -> str:
+        """The block's language tag; GuideError if it is none that the guide uses."""
+        language = str(node.get("language", "default"))
+        language = "text" if language in ("default", "none") else language
+        if isinstance(node, nodes.literal_block) and language not in LANGUAGES:
+            known = ", ".join(sorted(LANGUAGES))
+            self.fail(node, f"unknown language '{language}': the known ones are {known}")
+        return language
+
+    def block_flavours(self, node: Any) -> tuple[str, ...]:
+        """The flavours of the page, or the one that is the block's class."""
+        classes = {*node["classes"], *wrapper(node)["classes"]} - {"literal-block-wrapper"}
+        if unknown := sorted(classes - CLASSES):
+            known = ", ".join(sorted(CLASSES))
+            self.fail(node, f"unknown class '{unknown[0]}': the known ones are {known}")
+        own = tuple(flavour for flavour in FLAVOURS if flavour in classes) or FLAVOURS
+        both = tuple(flavour for flavour in self.flavours if flavour in own)
+        if not both:
+            self.fail(node, f"the block is for {own[0]} and its page for {self.flavours[0]}")
+        return both
+
+    def name_of(self, node: Any) -> str | None:
+        """The block's ``:name:``."""
+        outer = wrapper(node)
+        names = [*outer["names"], *node["names"], *outer["dupnames"], *node["dupnames"]]
+        return names[0] if names else None
+
+    def classify(self, block: Block, node: Any, holder: Path | None) -> tuple[Kind, str]:
+        """The kind of the block, and for what is not executed the reason."""
+        kind, reason = self.recognise(block, node, holder)
+        if not block.reason:
+            return kind, reason
+        if kind in ("output", "file", "message"):
+            self.fail(node, f"stale exception '{block.reason}': the block is checked as {kind}")
+        return "exception", block.reason
+
+    def recognise(self, block: Block, node: Any, holder: Path | None) -> tuple[Kind, str]:
+        """What the block would be without an exception; for an unexplained one, what it lacks."""
+        if block.origin:
+            return "message", ""
+        if "output" in node["classes"]:
+            return "output", ""
+        if not isinstance(node, nodes.literal_block):
+            return "unexplained", "only code-block and literalinclude can be annotated"
+        if block.target and holder:
+            whole = holder.read_text().rstrip("\n") == block.text.rstrip("\n")
+            return ("file", "") if whole else ("excerpt", "")
+        if block.name and block.language == "bash":
+            return "command", ""
+        if block.target:
+            return "excerpt", ""
+        if block.language == "bash":
+            return "unexplained", "a bash block needs a :name: to be executed"
+        return "unexplained", "nothing says what this block is: see CONTRIBUTING, blocks"
+
+    def check(self, block: Block, node: Any) -> None:
+        """Refuse annotations that do not fit their block."""
+        if block.name and block.kind not in ("command", "exception", "file", "excerpt"):
+            self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
+        if block.needs and block.kind != "command":
+            self.fail(node, f"'needs' stands before a block of kind {block.kind}, not a command")
+        for program in block.needs:
+            if not re.search(rf"(?<![\w-]){re.escape(program)}(?![\w-])", block.text):
+                self.fail(node, f"stale 'needs: {program}': the program is not in the block")
+        if block.captures and block.kind != "command":
+            self.fail(node, f"'capture' stands before a block of kind {block.kind}, not a command")
+        for placeholder in block.placeholders:
+            if placeholder not in block.text:
+                self.fail(node, f"stale 'placeholder {placeholder}': it is not in the block")
+        commanded = {flavour for flavours in self.commands for flavour in flavours}
+        if block.kind == "output" and not commanded.issuperset(block.flavours):
+            self.fail(node, "stated output, and no command block of its flavour before it")
+
+    def place(self, node: nodes.Node) -> tuple[str, int]:
+        """The page's file (or the file that it includes) and the line of the node."""
+        at: Any = node
+        while at is not None and at.line is None:
+            at = at.parent
+        source = (at.source if at is not None else None) or str(self.source)
+        return source, (at.line if at is not None else None) or 1
+
+    def fail(self, node: nodes.Node, message: str) -> NoReturn:
+        """Raise GuideError with the node's place."""
+        source, line = self.place(node)
+        raise GuideError(f"{self.relative(source)}:{line}: {message}")
+
+
+def is_literal(node: nodes.Node) -> bool:
+    """Is this node rendered as a literal block?"""
+    if isinstance(node, nodes.raw):
+        return "<pre" in node.astext()
+    return isinstance(node, nodes.literal_block | nodes.doctest_block | addnodes.productionlist)
+
+
+def wrapper(node: Any) -> Any:
+    """The container that holds the block and its caption, or the block itself."""
+    return node.parent if node.parent.get("literal_block") else node
+
+
+def caption(node: Any) -> str | None:
+    """The text of the block's caption."""
+    for child in wrapper(node).children:
+        if isinstance(child, nodes.caption):
+            return child.astext()
+    return None
+
+
+def comments_before(node: Any) -> list[nodes.comment]:
+    """The comments directly before the block, in their order."""
+    outer = wrapper(node)
+    siblings = outer.parent.children
+    found: list[nodes.comment] = []
+    for sibling in reversed(siblings[: siblings.index(outer)]):
+        if isinstance(sibling, nodes.comment):
+            found.insert(0, sibling)
+        elif not isinstance(sibling, INVISIBLE):
+            break
+    return found
+
+
+def first_line(holder: Path, text: str, after: int) -> int:
+    """The line of the file on which the text begins, searched from the line ``after`` on."""
+    wanted = [line.strip() for line in text.splitlines()] or [""]
+    lines = [line.strip() for line in holder.read_text().splitlines()]
+    for whole in (len(wanted), 1):
+        for start in range(after, len(lines)):
+            if lines[start : start + whole] == wanted[:whole]:
+                return start + 1
+    return after + 1
+
+
+def distinct(blocks: list[Block]) -> list[Block]:
+    """The blocks; GuideError if two have one name."""
+    first: dict[str, Block] = {}
+    for block in blocks:
+        if block.name and (other := first.setdefault(block.name, block)) is not block:
+            raise GuideError(f"{block.place}: the name '{block.name}' is taken by {other.place}")
+    return blocks
+
+
+def with_ids(blocks: list[Block]) -> list[Block]:
+    """The blocks, each with an id of its own: page and name, file, or kind with a number."""
+    counts: dict[str, int] = {}
+    result = []
+    for block in blocks:
+        stem = f"{block.page}-{block.name or block.target or block.kind}".replace("/", "-")
+        counts[stem] = counts.get(stem, 0) + 1
+        unnumbered = counts[stem] == 1 and (block.name or block.target)
+        result.append(replace(block, id=stem if unnumbered else f"{stem}-{counts[stem]}"))
+    return result

@@ -1,0 +1,181 @@
+"""The guide as data: every literal block that it renders, with its meaning.
+
+Sphinx reads the pages only when one of the guide's files has changed (``doctree.py``); in
+between the blocks come from a cache in ``build/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from parsec_stack.errors import StackError
+
+Kind = Literal[
+    "command", "file", "excerpt", "output", "message", "exception", "unexplained"
+]  # fmt: skip
+
+
+class GuideError(StackError):
+    """The guide cannot be read, or a block of it contradicts itself; the text names the place."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One literal block, as a reader sees it.
+
+    ``page`` is Sphinx's name of the page, ``source`` its file and ``line`` the line of the
+    directive in it; ``file`` is the included file, if any. ``text_line`` is the line on which
+    ``text`` begins, in ``file`` or else in ``source``. All paths are relative to the folder
+    above the guide's.
+    """
+
+    page: str
+    source: str
+    line: int
+    text: str
+    language: str
+    kind: Kind
+    flavours: tuple[str, ...]
+    id: str = ""
+    file: str | None = None
+    text_line: int = 1
+    name: str | None = None
+    # The file that a reader creates or looks at, named by the caption.
+    target: str | None = None
+    # Why the block is not executed, or what is wrong with it.
+    reason: str = ""
+    # The program or service that prints a message.
+    origin: str = ""
+    # Programs without which the block is not executed, each with the reason.
+    needs: dict[str, str] = field(default_factory=dict)
+    # Values for <placeholders>, and expressions that find them in what the block prints.
+    placeholders: dict[str, str] = field(default_factory=dict)
+    captures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Page and line, for messages; before it the included file and line."""
+        page = f"{self.source}:{self.line}"
+        return f"{self.file}:{self.text_line} ({page})" if self.file else page
+
+    def place_of(self, number: int) -> str:
+        """The file and line of the text's line with this number, which counts from 1."""
+        return f"{self.file or self.source}:{self.text_line + number - 1}"
+
+
+class Guide:
+    """All blocks in reading order."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        """Take the blocks of all pages."""
+        self.blocks = blocks
+
+    @cached_property
+    def named(self) -> dict[str, Block]:
+        """The blocks that have a name, by it."""
+        return {block.name: block for block in self.blocks if block.name}
+
+    def command(self, name: str, flavour: str) -> Block:
+        """The command block of this name, or its variant ``NAME-FLAVOUR``.
+
+        Raises GuideError if the guide has none for this flavour.
+        """
+        for candidate in (name, f"{name}-{flavour}"):
+            block = self.named.get(candidate)
+            if block and block.kind in ("command", "exception") and flavour in block.flavours:
+                return block
+        raise GuideError(f"the guide has no command block named '{name}' for the {flavour} flavour")
+
+    def of(self, flavour: str) -> list[Block]:
+        """What a reader who follows this flavour reads."""
+        return [block for block in self.blocks if flavour in block.flavours]
+
+    def files(self) -> dict[str, Block]:
+        """The files that the guide shows whole, by name."""
+        shown = [block for block in self.blocks if block.kind == "file"]
+        return {block.target: block for block in shown if block.target}
+
+
+def load(docs: Path) -> Guide:
+    """The guide in this folder, whose artifacts lie in ``deploy`` beside it.
+
+    Raises GuideError with page and line for what Sphinx warns of and for what has no clear meaning.
+    """
+    docs = docs.resolve()
+    cache = docs.parent / "build" / "guide.json"
+    stamps = {str(path): [stat.st_mtime_ns, stat.st_size] for path, stat in sources(docs)}
+    known = read_cache(cache)
+    if known.get("stamps") == stamps:
+        return from_json(known["blocks"])
+    digest = content_digest(stamps)
+    if known.get("digest") != digest:
+        from parsec_stack import doctree
+
+        known = {"digest": digest, "blocks": [asdict(block) for block in doctree.read(docs)]}
+    write_cache(cache, known | {"stamps": stamps})
+    return from_json(known["blocks"])
+
+
+def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All files on which the blocks depend: the guide's, the artifacts, what reads them."""
+    yield from walk(docs)
+    yield from walk(docs.parent / "deploy")
+    own = [Path(__file__).with_name(name) for name in ("guide.py", "doctree.py", "annotation.py")]
+    for path in (docs.parent / "pyproject.toml", *own):
+        if path.exists():
+            yield path, path.stat()
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files below the folder, but for hidden and built ones, in a stable order."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith((".", "_build", "__pycache__")):
+            continue
+        if entry.is_dir():
+            yield from walk(Path(entry.path))
+        else:
+            yield Path(entry.path), entry.stat()
+
+
+def content_digest(paths: dict[str, Any]) -> str:
+    """One SHA-256 of the names and contents of these files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{path}\0{hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def read_cache(cache: Path) -> dict[str, Any]:
+    """What was kept of the last reading; empty if there is nothing usable."""
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def write_cache(cache: Path, content: dict[str, Any]) -> None:
+    """Keep the reading; another process sees the old file or the new one, never a part."""
+    beside = cache.with_name(f"{cache.name}.{os.getpid()}.new")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(content))
+        beside.replace(cache)
+    except OSError as error:
+        raise GuideError(f"{cache} cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def from_json(blocks: list[dict[str, Any]]) -> Guide:
+    """The guide that was kept."""
+    return Guide([Block(**block | {"flavours": tuple(block["flavours"])}) for block in blocks])
