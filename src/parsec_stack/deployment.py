@@ -83,6 +83,7 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     prepare(stack)
     check_files(stack)
     flavour.check(stack)
+    stack.remember(started=True, running=True)
     if not flavour.is_up(stack):
         run(stack, "up")
     wanted = SERVICES if stack.state.get("complete") else SUPPORTING
@@ -153,6 +154,7 @@ def down(stack: Stack) -> None:
     if flavour.is_up(stack):
         run(stack, "stop")
     flavour.await_end(stack)
+    stack.remember(running=False)
 
 
 def destroy(stack: Stack, *, confirmed: bool) -> None:

@@ -175,18 +175,25 @@ def choose(
     offset = port_offset(
         pick("port_offset", "STACK_PORT_OFFSET", options, environment, remembered) or "0"
     )
-    chosen = {"flavour": flavour, "port_offset": offset}
-    for name, value in chosen.items():
-        if name in remembered and remembered[name] != value:
-            raise StackError(
-                f"the stack in {folder} has {name} {remembered[name]}, not {value}: "
-                "choose another folder with --stack or STACK_DIR, or 'invoke destroy' this one"
-            )
+    refuse_change("flavour", flavour, remembered, "started", "'invoke destroy' it")
+    refuse_change("port_offset", offset, remembered, "running", "'invoke down' first")
     stack = Stack(folder, flavour, offset, remembered)
-    if create and any(name not in remembered for name in chosen):
+    chosen = {"flavour": flavour, "port_offset": offset}
+    if create and any(remembered.get(name) != value for name, value in chosen.items()):
         claim(stack)
         stack.remember(**chosen)
     return stack
+
+
+def refuse_change(
+    name: str, value: object, remembered: Mapping[str, Any], bound: str, remedy: str
+) -> None:
+    """Raise StackError if the value is new and the stack is bound to the one it remembers."""
+    if remembered.get(bound) and remembered.get(name) != value:
+        raise StackError(
+            f"this stack has {name} {remembered.get(name)}, not {value}: "
+            f"{remedy}, or choose another folder with --stack or STACK_DIR"
+        )
 
 
 def pick(

@@ -39,12 +39,24 @@ def test_flavour_and_offset_are_remembered(tmp_path: Path) -> None:
     assert (again.flavour, again.ports["PROXY"]) == ("docker", 1443)
 
 
-def test_contradiction_is_an_error(tmp_path: Path) -> None:
-    """A stack does not change its flavour."""
-    choose(tmp_path / "s", flavour="docker")
+def test_flavour_stays_once_started(tmp_path: Path) -> None:
+    """A stack that has data does not change its flavour."""
+    choose(tmp_path / "s", flavour="docker").remember(started=True)
 
     with pytest.raises(StackError, match="has flavour docker, not native"):
         choose(tmp_path / "s", flavour="native")
+
+
+def test_ports_move_only_while_stopped(tmp_path: Path) -> None:
+    """A taken port is evaded by another offset, but not under running services."""
+    choose(tmp_path / "s", port_offset="10").remember(running=True)
+
+    with pytest.raises(StackError, match="has port_offset 10, not 20"):
+        choose(tmp_path / "s", port_offset="20")
+
+    choose(tmp_path / "s").remember(running=False)
+
+    assert choose(tmp_path / "s", port_offset="20").port_offset == 20
 
 
 @pytest.mark.parametrize(
