@@ -7,7 +7,8 @@
 # number of its line, and the exit status. The blocks inherit neither of the two descriptors.
 #
 # A block is run by statements, as a terminal does: errexit alone would pass over one like
-# `false && true` or `! true` that is followed by another.
+# `false && true` or `! true` that is followed by another. Inside a loop, a function or one
+# line such a statement is refused.
 
 __folder=$1
 __at=1
@@ -24,6 +25,27 @@ __is_complete() {
     eval "__probe() { :
 $1
 }" 2>/dev/null
+}
+
+# usage: __hidden    the first command of the last complete statement whose failure errexit ignores
+__hidden() {
+    local line bare
+    { declare -f __probe || true; } | while IFS= read -r line; do
+        bare=${line//\[\[*\]\]/} # the && inside of [[ ]] hides nothing
+        case $bare in
+            *' || '*) ;;
+            *' && '*';' | *' ! '*';') echo "${line##*  }" && return ;;
+        esac
+    done
+}
+
+# usage: __refuse_hidden    end the shell if the statement would hide a failure
+__refuse_hidden() {
+    case $__statement in *'&&'* | *'! '*) ;; *) return 0 ;; esac
+    __line=$(__hidden)
+    [ -z "$__line" ] && return
+    echo "a failure would stay hidden: put this on a line of its own, outside of loops: $__line" >&2
+    exit 1
 }
 
 # usage: __pad COUNT    so many empty lines: put before a statement, they keep its line numbers
@@ -45,11 +67,13 @@ while IFS= read -r __request; do
     while [ "$__number" -lt "${#__lines[@]}" ]; do
         __statement+=${__lines[__number]}$'\n'
         __number=$((__number + 1))
-        if [ "$__number" = "${#__lines[@]}" ] || __is_complete "$__statement"; then
+        if __is_complete "$__statement" || [ "$__number" = "${#__lines[@]}" ]; then
+            __at=$__first
+            __be_strict
+            __refuse_hidden
             __pad $((__first - 1))
             printf '%s%s' "$__padding" "$__statement" >|"$__folder/statement"
-            __at=$__first __statement='' __first=$((__number + 1))
-            __be_strict
+            __statement='' __first=$((__number + 1))
             # shellcheck source=/dev/null
             source "$__folder/statement" </dev/null 4>&-
         fi
