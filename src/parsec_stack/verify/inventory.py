@@ -1,0 +1,47 @@
+"""The committed list of the guide's blocks: none may vanish or change its meaning unseen."""
+
+from __future__ import annotations
+
+from difflib import unified_diff
+from pathlib import Path
+
+from parsec_stack.guide import Block, Guide
+
+ACCEPT = "nox -s docs-test -- --accept-inventory"
+HEADING = (
+    "# The guide's literal blocks in reading order: id, kind, language, flavours, included file.\n"
+    f"# Written by: {ACCEPT}\n"
+)
+
+
+def render(guide: Guide) -> str:
+    """The inventory of this guide as text, one line a block."""
+    return HEADING + "".join(row(block) + "\n" for block in guide.blocks)
+
+
+def row(block: Block) -> str:
+    """One block's line."""
+    columns = (block.id, block.kind, block.language, ",".join(block.flavours), block.file or "-")
+    return "  ".join(columns)
+
+
+def difference(guide: Guide, path: Path) -> str:
+    """How the guide departs from the committed inventory, and how to accept it; empty if not."""
+    committed = path.read_text() if path.exists() else ""
+    lines = list(
+        unified_diff(
+            committed.splitlines(), render(guide).splitlines(), str(path.name), "the guide",
+            lineterm="", n=0,
+        )
+    )  # fmt: skip
+    if not lines:
+        return ""
+    return "\n".join(
+        ["the guide's blocks are not those of the inventory:", *lines,
+         f"If this is meant, accept it with: {ACCEPT}"]
+    )  # fmt: skip
+
+
+def accept(guide: Guide, path: Path) -> None:
+    """Make the guide's blocks the committed ones."""
+    path.write_text(render(guide))

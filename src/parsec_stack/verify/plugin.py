@@ -1,0 +1,114 @@
+"""The docs-test as pytest: one item for each block and flavour, in reading order."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parsec_stack.errors import StackError
+from parsec_stack.stack import FLAVOURS
+from parsec_stack.verify import inventory, report
+from parsec_stack.verify.registry import Registry
+from parsec_stack.verify.session import Options, Session, begin
+from parsec_stack.verify.walk import BLOCK_TIMEOUT
+
+SESSION = pytest.StashKey[Session]()
+# A backstop beyond the limits of the blocks: an item may first have to run those before its own.
+ITEM_TIMEOUT = 3600
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the docs-test."""
+    group = parser.getgroup("docs-test")
+    group.addoption(
+        "--flavour", choices=[*FLAVOURS, "all"], default="all",
+        help="follow this flavour alone; where no Docker engine answers, docker's commands wait",
+    )  # fmt: skip
+    group.addoption(
+        "--require-docker", action="store_true", help="fail where no Docker engine answers"
+    )
+    group.addoption(
+        "--accept-inventory", action="store_true", help="commit to the guide's blocks as they are"
+    )
+    group.addoption("--docs", help="the guide's folder, instead of the project's")
+    group.addoption(
+        "--block-timeout", type=float, default=BLOCK_TIMEOUT, help="seconds that a block may take"
+    )
+    group.addoption("--port-offset", type=int, help="add this to every port, instead of a free one")
+    group.addoption("--keep", action="store_true", help="keep the folders that the guide made")
+
+
+def configure(config: pytest.Config, tests: Path, registry: Registry) -> None:
+    """Begin a session with the checks of this folder of tests; call it from its conftest."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    option = config.option
+    docs = Path(option.docs or tests.parents[1] / "docs").resolve()
+    chosen = FLAVOURS if option.flavour == "all" else (option.flavour,)
+    options = Options(
+        chosen, option.require_docker, option.block_timeout, option.port_offset, option.keep
+    )
+    try:
+        session = begin(docs, tests, registry, options)
+    except StackError as error:
+        raise pytest.UsageError(str(error)) from None
+    if option.accept_inventory:
+        inventory.accept(session.guide, session.inventory)
+        pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
+    config.stash[SESSION] = session
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Treat the signal as Ctrl-C: teardown runs."""
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def docs_session(request: pytest.FixtureRequest) -> Session:
+    """The one session of this run."""
+    return request.config.stash[SESSION]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One item for each flavour and block, in the order in which a reader meets them."""
+    if {"flavour", "block"} <= set(metafunc.fixturenames):
+        session = metafunc.config.stash[SESSION]
+        cases = [
+            pytest.param(flavour, block, id=f"{flavour}-{block.id}")
+            for flavour in session.options.flavours
+            for block in session.guide.of(flavour)
+        ]
+        metafunc.parametrize(("flavour", "block"), cases)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The blocks have their own limits."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
+
+
+def judge(outcome: report.Outcome) -> None:
+    """Make the outcome the item's."""
+    if outcome.outcome in ("failed", "unexplained"):
+        pytest.fail(outcome.reason, pytrace=False)
+    if outcome.outcome == "excepted":
+        pytest.skip(outcome.reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what was started and write the report, whatever has happened."""
+    if SESSION in session.config.stash:
+        session.config.stash[SESSION].finish()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """One line of counts, and what was not checked."""
+    session = config.stash.get(SESSION, None)
+    if session:
+        for note in session.notes:
+            terminalreporter.write_line(f"note: {note}")
+        terminalreporter.write_line(report.summary(session.outcomes))

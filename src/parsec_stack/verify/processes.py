@@ -1,0 +1,63 @@
+"""End what the guide's commands have left running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from parsec_stack.verify.site import PREFIX
+
+# How long services may take to stop, in seconds.
+GRACE = 10.0
+
+
+def within(folder: Path) -> list[psutil.Process]:
+    """The processes that work in this folder, or whose environment names it; never this one."""
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in mine and belongs(process, folder)
+    ]
+
+
+def belongs(process: psutil.Process, folder: Path) -> bool:
+    """Does the process work in the folder, or get it from its environment?"""
+    with suppress(psutil.Error, OSError, ValueError):
+        if Path(process.cwd()).is_relative_to(folder):
+            return True
+    with suppress(psutil.Error, OSError):
+        return any(value.startswith(str(folder)) for value in process.environ().values())
+    return False
+
+
+def end(folder: Path) -> list[str]:
+    """End every process of the folder; the names of those that there were."""
+    found = [process for process in within(folder) if process.is_running()]
+    names = []
+    for process in found:
+        with suppress(psutil.Error):
+            names.append(process.name())
+            process.terminate()
+    _, stubborn = psutil.wait_procs(found, timeout=GRACE)
+    # What a supervisor has started meanwhile counts too.
+    for process in {*stubborn, *within(folder)}:
+        with suppress(psutil.Error):
+            process.kill()
+    return names
+
+
+def clear_abandoned() -> None:
+    """End and remove what docs-tests have left whose own process was killed."""
+    for runner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/runner"):
+        with suppress(OSError, ValueError):
+            if runner.stat().st_uid == os.getuid() and not psutil.pid_exists(
+                int(runner.read_text())
+            ):
+                end(runner.parent.resolve())
+                shutil.rmtree(runner.parent, ignore_errors=True)

@@ -1,0 +1,116 @@
+"""An empty folder with a clean environment and ports of its own, in which the guide is followed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parsec_stack import native
+from parsec_stack.errors import StackError
+from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
+
+PREFIX = "docs-test-"
+# Below this number they would collide with the usual ports of other stacks.
+MIN_OFFSET = 1000
+# What the clean environment takes over: how to reach package indexes, proxies and the engine.
+KEPT_PREFIXES = ("PIP_", "DOCKER_")
+KEPT = {f"{name}_proxy" for name in ("http", "https", "all", "no")}
+
+
+@dataclass
+class Site:
+    """Where one flavour of the guide is followed."""
+
+    stack: Stack
+    environment: dict[str, str]
+    # What each named block has printed so far, and the values of placeholders.
+    outputs: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The reader's working folder."""
+        return self.stack.folder
+
+    @property
+    def flavour(self) -> str:
+        """The flavour that is followed."""
+        return self.stack.flavour
+
+    def remove(self) -> None:
+        """Delete all that was made here."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+def prepare(flavour: Flavour, offset: int | None = None) -> Site:
+    """An empty folder and free ports for this flavour; StackError if none are free."""
+    # A short path: sockets lie in it. The folder beside it is the reader's home.
+    base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    (base / "runner").write_text(str(os.getpid()))
+    folder, home = base / "parsec", base / "home"
+    folder.mkdir()
+    home.mkdir()
+    offset = free_offset(folder, flavour) if offset is None else offset
+    stack = Stack(folder, flavour, offset)
+    return Site(stack, environment(stack, home))
+
+
+def free_offset(folder: Path, flavour: Flavour) -> int:
+    """An offset at which every port of the stack is free now."""
+    for _ in range(50):
+        offset = random.randrange(MIN_OFFSET, MAX_OFFSET)
+        stack = Stack(folder, flavour, offset)
+        if all(is_free(port) for _, port in native.inner_ports(stack)):
+            return offset
+    raise StackError("the docs-test finds no free ports: end other stacks on this machine")
+
+
+def is_free(port: int) -> bool:
+    """Can this port be bound, on loopback and on all addresses?"""
+    for address in ("127.0.0.1", ""):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True
+
+
+def environment(stack: Stack, home: Path) -> dict[str, str]:
+    """The variables that a reader with a fresh account has, and the ports of this run."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(KEPT_PREFIXES) or name.lower() in KEPT
+    }
+    ports = {f"STACK_{name}_PORT": str(port) for name, port in stack.ports.items()}
+    own = {
+        "PATH": search_path(),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TMPDIR": tempfile.gettempdir(),
+        "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip")),
+    }
+    if stack.flavour == "docker":
+        name = home.parent.name
+        config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
+        own |= {"STACK_PREFIX": f"{name}-", "COMPOSE_PROJECT_NAME": name, "DOCKER_CONFIG": config}
+    return kept | own | ports
+
+
+def search_path() -> str:
+    """This process's PATH with the Python that the guide needs, but without the tools of its venv.
+
+    The guide must install by itself what it uses.
+    """
+    inherited = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    own = Path(sys.prefix).resolve()
+    outside = [folder for folder in inherited if not Path(folder).resolve().is_relative_to(own)]
+    return os.pathsep.join([f"{sys.base_prefix}/bin", *outside])

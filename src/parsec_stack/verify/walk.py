@@ -1,0 +1,258 @@
+"""Follow the guide in one flavour as a reader does: block after block, in one folder and shell."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import suppress
+from typing import Protocol
+
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Block, Guide
+from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
+from parsec_stack.verify import match, processes
+from parsec_stack.verify.redact import Redactor
+from parsec_stack.verify.registry import Registry, sentence
+from parsec_stack.verify.report import Kind, Outcome
+from parsec_stack.verify.site import Site
+
+# A block may take so long, in seconds, and its teardown so long.
+BLOCK_TIMEOUT = 600.0
+STOP_TIMEOUT = 120.0
+# So many of the last lines that a failed block printed go into its reason.
+TAIL = 30
+
+
+class Examiner(Protocol):
+    """What knows the problems of files and commands: ``artifacts.Findings``."""
+
+    def of(self, block: Block) -> list[str]:
+        """What is wrong with the block."""
+
+
+class Failed(Exception):
+    """A block does not do what the guide says; the text says what."""
+
+
+class Stuck(Failed):
+    """The same, and what follows cannot be tried."""
+
+
+class Excepted(Exception):
+    """A block is not executed; the text says why."""
+
+
+class Walk:
+    """One reader's way, as far as it is asked to go."""
+
+    def __init__(
+        self,
+        guide: Guide,
+        site: Site,
+        registry: Registry,
+        examiner: Examiner,
+        *,
+        missing: str = "",
+        timeout: float = BLOCK_TIMEOUT,
+    ) -> None:
+        """Begin at the site; ``missing`` says why no command of this flavour can run here."""
+        self.guide = guide
+        self.site = site
+        self.registry = registry
+        self.examiner = examiner
+        self.missing = missing
+        self.timeout = timeout
+        self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
+        self.blocks = guide.of(site.flavour)
+        self.outcomes: list[Outcome] = []
+        self.shell: Shell | None = None
+        self.stuck = ""
+        # The last command of each page, with what it really printed.
+        self.last: dict[str, tuple[Outcome, str]] = {}
+        self.printed = ""
+        self.seconds = 0.0
+
+    def reach(self, block: Block) -> Outcome:
+        """How the block fares, after all before it."""
+        while len(self.outcomes) <= self.blocks.index(block):
+            self.outcomes.append(self.take(self.blocks[len(self.outcomes)]))
+        return self.outcomes[self.blocks.index(block)]
+
+    def take(self, block: Block) -> Outcome:
+        """The next block."""
+        self.printed, self.seconds = "", 0.0
+        outcome, reason = self.try_block(block)
+        result = Outcome(
+            block=block,
+            flavour=self.site.flavour,
+            outcome=outcome,
+            reason=self.redact(reason),
+            seconds=self.seconds,
+            output=self.redact(without_ansi(self.printed)),
+        )
+        if block.kind == "command":
+            self.last[block.page] = (result, self.printed)
+        elif block.kind == "exception" and block.language == "bash":
+            self.last[block.page] = (result, "")
+        return result
+
+    def try_block(self, block: Block) -> tuple[Kind, str]:
+        """What became of the block, and why."""
+        try:
+            return self.treat(block)
+        except Excepted as exception:
+            return "excepted", str(exception)
+        except Failed as failure:
+            reason = f"{block.place}: {failure}"
+            if isinstance(failure, Stuck) and not self.stuck:
+                self.stuck = f"{block.name or block.id} ({block.place}) failed"
+            return "failed", reason
+        except (StackError, OSError, UnicodeError) as error:
+            return "failed", f"{block.place}: {error}"
+
+    def treat(self, block: Block) -> tuple[Kind, str]:
+        """Do with the block what its kind asks for; raises Failed or Excepted."""
+        if block.kind == "unexplained":
+            return "unexplained", f"{block.place}: {block.reason}"
+        if block.kind == "exception":
+            return "excepted", block.reason
+        if self.stuck:
+            raise Failed(f"not run: {self.stuck}")
+        if block.kind == "command":
+            self.execute(block)
+            return "executed", ""
+        {
+            "file": self.create,
+            "excerpt": self.compare_excerpt,
+            "output": self.compare_output,
+            "message": self.find_message,
+        }[block.kind](block)
+        return "checked", ""
+
+    def create(self, block: Block) -> None:
+        """Write the file that the reader copies, and let its tools look at it."""
+        name = block.target or ""
+        path = self.site.folder / name
+        text = block.text.rstrip("\n") + "\n"
+        if path.exists() and path.read_text() != text:
+            raise Failed(f"{name} is there already and holds something else")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+        self.examine(block)
+
+    def compare_excerpt(self, block: Block) -> None:
+        """See that the excerpt is part of the file that it names."""
+        path = self.site.folder / (block.target or "")
+        if not path.is_file():
+            raise Failed(f"an excerpt of {block.target}, which does not exist at this point")
+        if not match.is_part(block.text, path.read_text()):
+            raise Failed(f"the excerpt is no part of {block.target}")
+
+    def compare_output(self, block: Block) -> None:
+        """Compare the stated output with what the last command of the page printed."""
+        outcome, printed = self.last[block.page]
+        command = outcome.block.name or outcome.block.id
+        if outcome.outcome == "excepted":
+            raise Excepted(f"output of '{command}', which was not executed: {outcome.reason}")
+        stated = render(block.text, self.site.stack.moved_ports, self.site.values)
+        if problem := match.difference(stated, printed):
+            raise Failed(f"the output of '{command}' is not as stated: {problem}\n{tail(printed)}")
+
+    def find_message(self, block: Block) -> None:
+        """Find the message in what was provoked, or else in logs and output so far."""
+        if self.missing:
+            raise Excepted(self.missing)
+        provocation = self.registry.provocations.get(block.name or "")
+        stated = render(block.text, self.site.stack.moved_ports, self.site.values)
+        texts = [self.provoke(provocation)] if provocation else self.sources(block.origin)
+        if all(match.difference(f"...\n{stated}\n...", text) for text in texts):
+            raise Failed(
+                f"{block.origin} has not printed this message\n{tail(chr(10).join(texts))}"
+            )
+
+    def provoke(self, provocation: object) -> str:
+        """What the software prints when it is provoked."""
+        assert callable(provocation)
+        try:
+            self.printed = provocation(self.site)
+        except Exception as error:  # whatever its own checks raise
+            raise Stuck(f"the message could not be provoked: {describe(error)}") from None
+        return self.printed
+
+    def sources(self, origin: str) -> list[str]:
+        """The log of a service of this name, and all that commands have printed."""
+        log = self.site.folder / "log" / f"{origin}.log"
+        logged = [log.read_text(errors="replace")] if log.is_file() else []
+        return [*logged, *self.site.outputs.values()]
+
+    def execute(self, block: Block) -> None:
+        """Run the command, catch the values it is to give, and check what the prose promises."""
+        if self.missing:
+            raise Excepted(self.missing)
+        for program, reason in block.needs.items():
+            if not shutil.which(program, path=self.site.environment["PATH"]):
+                raise Excepted(f"{program} is not on PATH: {reason}")
+        self.site.values |= block.placeholders
+        text = render_command(block, self.site.stack.moved_ports, self.site.values)
+        self.shell = self.shell or Shell(self.site.folder, self.site.environment)
+        result = self.shell.run(text, self.timeout)
+        self.printed, self.seconds = result.output, result.seconds
+        self.site.outputs[block.name or block.id] = without_ansi(result.output)
+        if result.problem:
+            raise Stuck(f"{failure_message(block, result)}\n{tail(result.output)}")
+        self.capture(block)
+        self.check(block)
+        self.examine(block)
+
+    def capture(self, block: Block) -> None:
+        """Keep the values that later blocks use."""
+        printed = without_ansi(self.printed)
+        for placeholder, expression in block.captures.items():
+            found = re.search(expression, printed)
+            if not found:
+                raise Stuck(
+                    f"nothing printed matches {expression} for {placeholder}\n{tail(printed)}"
+                )
+            self.site.values[placeholder] = found[0]
+
+    def check(self, block: Block) -> None:
+        """Run the checks that are registered after the block."""
+        for check in self.registry.checks.get(block.name or "", []):
+            try:
+                check(self.site)
+            except Exception as error:  # a check may find the state odd in any way
+                raise Stuck(f"not so: {sentence(check)}. {describe(error)}") from None
+
+    def examine(self, block: Block) -> None:
+        """Let the tools say what is wrong with the block."""
+        if problems := self.examiner.of(block):
+            raise Failed("\n".join(problems))
+
+    def close(self) -> list[str]:
+        """End all that runs; what had to be killed, by name. The folder stays."""
+        if self.shell:
+            self.shell.close()
+        base = self.site.folder.parent
+        if not self.missing and processes.within(base):
+            self.stop()
+        return processes.end(base)
+
+    def stop(self) -> None:
+        """Stop the services as the guide does, if it says how."""
+        with suppress(StackError):
+            block = self.guide.command("stop", self.site.flavour)
+            text = render_command(block, self.site.stack.moved_ports, self.site.values)
+            with Shell(self.site.folder, self.site.environment) as shell:
+                shell.run(text, STOP_TIMEOUT)
+
+
+def tail(printed: str) -> str:
+    """The last lines, indented."""
+    lines = without_ansi(printed).rstrip().splitlines()[-TAIL:]
+    return "".join(f"    {line}\n" for line in lines)
+
+
+def describe(error: Exception) -> str:
+    """What the error says; its kind too, unless it is a check's own."""
+    return str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,21 @@
+"""The docs-test: pytest's hooks, with the checks of this folder."""
+
+from pathlib import Path
+
+import pytest
+from checks import registry
+
+from parsec_stack.verify import plugin
+from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks and fixtures here
+    docs_session,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_generate_tests,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with the guide and the checks."""
+    plugin.configure(config, Path(__file__).parent, registry)
