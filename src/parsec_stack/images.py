@@ -48,6 +48,8 @@ MAILHOG = "github.com/mailhog/MailHog"
 UNUSED_PYTHON = frozenset(
     ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data", "site-packages")
 )
+# Seconds between two signs of life of a build.
+BUILD_TIMEOUT = 300
 # Wheels do not keep every program's mode.
 PROGRAMS = {"weed", "nginx", "MailHog", "minio"}
 
@@ -235,6 +237,7 @@ def build_one(client: DockerClient, base: str, name: str, recipe: Recipe) -> Non
             rm=True,
             forcerm=True,
             decode=True,
+            timeout=BUILD_TIMEOUT,
         )
         watch(name, lines)
     say(f"  {name}: built in {time.monotonic() - started:.1f} s")

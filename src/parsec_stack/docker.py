@@ -1,0 +1,381 @@
+"""The docker flavour: the services as containers, by docker compose and the engine's API."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from parsec_stack import probes
+from parsec_stack.console import say
+from parsec_stack.errors import StackError
+from parsec_stack.native import address, port_holder
+from parsec_stack.service import Service
+from parsec_stack.stack import SERVICES, Stack, write_atomically
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+COMPOSE_FILE = "parsec-server.docker.yaml"
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+# The oldest that were tried: the engine of Debian 12, and the compose that knows !override.
+OLDEST_ENGINE = (20, 10)
+OLDEST_COMPOSE = (2, 24, 4)
+INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
+NATIVE = "or choose the native flavour"
+# Seconds that one answer of the engine may take.
+TIMEOUT = 60
+# PostgreSQL's protocol, version 3.0, asks for a user and a database to begin with.
+STARTUP = b"\0\3\0\0user\0parsec\0database\0parsec\0\0"
+
+
+def engine_problem() -> str | None:
+    """What keeps docker compose from working on this machine, with the remedy; None if nothing."""
+    if not shutil.which("docker"):
+        return f"docker is missing: {INSTALL} {NATIVE}"
+    return connection_problem(engine_address()) or age_problem() or compose_problem()
+
+
+def engine_address() -> str:
+    """Where the docker command finds its engine: DOCKER_HOST, or the context in use."""
+    command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    return answer.stdout.strip() or "unix:///var/run/docker.sock"
+
+
+def connection_problem(host: str) -> str | None:
+    """Why no engine is reached at this address, if it is a unix socket."""
+    if not host.startswith("unix://"):
+        return None
+    path = host.removeprefix("unix://")
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(path)
+        except PermissionError:
+            return (
+                f"you may not use the Docker engine at {path}: join its group "
+                "('sudo usermod --append --groups docker $USER', then log in again) " + NATIVE
+            )
+        except OSError as error:
+            return (
+                f"no Docker engine answers at {path} ({error.strerror}): start it ("
+                f"'sudo systemctl start docker' or scripts/docker-engine start), {INSTALL} {NATIVE}"
+            )
+    return None
+
+
+def age_problem() -> str | None:
+    """Is the engine too old, or none at all?"""
+    from docker.errors import DockerException
+
+    try:
+        version = str(client().version()["Version"])
+    except (DockerException, OSError) as error:
+        return f"the Docker engine at {engine_address()} does not answer: {error}"
+    if numbers(version) < OLDEST_ENGINE:
+        return f"Docker Engine {version} is too old, 20.10 is the oldest: {INSTALL} {NATIVE}"
+    return None
+
+
+def compose_problem() -> str | None:
+    """Is the compose plugin missing or too old?"""
+    command = ["docker", "compose", "version", "--short"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    remedy = "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/)"
+    if answer.returncode:
+        return f"docker has no compose plugin: {remedy} {NATIVE}"
+    if numbers(answer.stdout) < OLDEST_COMPOSE:
+        return f"docker compose {answer.stdout.strip()} is too old, 2.24.4 is the oldest: {remedy}"
+    return None
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, without what follows them."""
+    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
+
+
+@cache
+def client() -> DockerClient:
+    """A client of the engine that the docker command uses."""
+    import docker
+
+    if engine_address().startswith("unix://"):
+        return docker.DockerClient(base_url=engine_address(), timeout=TIMEOUT)
+    return docker.from_env(timeout=TIMEOUT)
+
+
+def engine() -> DockerClient:
+    """The engine; StackError when there is none to use."""
+    if not shutil.which("docker"):
+        raise StackError(f"docker is missing: {INSTALL} {NATIVE}")
+    if problem := connection_problem(engine_address()):
+        raise StackError(problem)
+    return client()
+
+
+def project(stack: Stack) -> str:
+    """The name under which compose knows the stack: its folder's, made unique by its path."""
+    name = re.sub(r"[^a-z0-9]+", "-", stack.folder.name.lower()).strip("-")
+    return f"{name or 'stack'}-{hashlib.sha256(bytes(stack.folder)).hexdigest()[:6]}"
+
+
+def write_settings(stack: Stack) -> None:
+    """Write the stack's names and ports to .env, where docker compose reads them in its folder."""
+    name = project(stack)
+    # With the usual ports the containers have their usual names: both can be taken but once.
+    prefix = f"{name}-" if stack.port_offset else ""
+    settings = {"COMPOSE_PROJECT_NAME": name, "COMPOSE_FILE": COMPOSE_FILE, "STACK_PREFIX": prefix}
+    settings |= {f"STACK_{port}_PORT": str(number) for port, number in stack.ports.items()}
+    lines = [f"{key}={value}\n" for key, value in settings.items()]
+    write_atomically(
+        stack.folder / ".env", "# Which stack this is, for docker compose.\n" + "".join(lines)
+    )
+
+
+def compose(stack: Stack, *arguments: str) -> str:
+    """Run docker compose on the stack; its output, StackError with its last words if it fails."""
+    command = ["docker", "compose", "--file", COMPOSE_FILE, *arguments]
+    answer = subprocess.run(
+        command, cwd=stack.folder, env=stack.environment(), capture_output=True, text=True
+    )
+    if answer.returncode:
+        last = "\n".join(answer.stderr.strip().splitlines()[-3:])
+        raise StackError(f"docker compose {arguments[0]} failed:\n{last}")
+    return answer.stdout
+
+
+def containers(stack: Stack) -> dict[str, Container]:
+    """The container of each service that has one; of several, the one that is worst off."""
+    order = ("exited", "dead", "created", "restarting", "paused", "removing", "running")
+    labels = {"label": f"{PROJECT}={project(stack)}"}
+    found = [
+        container
+        for container in engine().containers.list(all=True, sparse=True, filters=labels)
+        if container.attrs["Labels"].get("com.docker.compose.oneoff") != "True"
+    ]
+    found.sort(key=lambda container: order.index(container.attrs["State"]), reverse=True)
+    return {container.attrs["Labels"][SERVICE]: container for container in found}
+
+
+def is_up(stack: Stack) -> bool:
+    """Has any of the stack's containers been started?"""
+    states = {container.attrs["State"] for container in containers(stack).values()}
+    return bool(states & {"running", "restarting", "paused"})
+
+
+def check(stack: Stack) -> None:
+    """Raise StackError for what would keep the services from starting; fetch missing images."""
+    if problem := engine_problem():
+        raise StackError(problem)
+    write_settings(stack)
+    check_names(stack)
+    if not is_up(stack):
+        for service, port in published_ports(stack):
+            check_port(service, port)
+    fetch_images(stack)
+
+
+def check_names(stack: Stack) -> None:
+    """Raise StackError if another project's container has the name of one of this stack's."""
+    prefix = f"{project(stack)}-" if stack.port_offset else ""
+    names = {f"/{prefix}{service}" for service in SERVICES}
+    for container in engine().containers.list(all=True, sparse=True):
+        taken = names & set(container.attrs["Names"])
+        owner = container.attrs["Labels"].get(PROJECT)
+        if taken and owner != project(stack):
+            name = taken.pop().removeprefix("/")
+            raise StackError(
+                f"the container name {name} is taken by "
+                f"{f'project {owner}' if owner else 'another container'}: remove that "
+                f"('docker rm --force {name}'), or move this stack by --port-offset"
+            )
+
+
+def published_ports(stack: Stack) -> Iterator[tuple[str, int]]:
+    """Every port of this machine that the services will take, with the name of the service."""
+    owners = {
+        "POSTGRES": "parsec-postgres",
+        "S3": "parsec-s3",
+        "S3_CONSOLE": "parsec-s3",
+        "SMTP": "parsec-smtp",
+        "INBOX": "parsec-smtp",
+        "SERVER": "parsec-server",
+        "PROXY": "parsec-proxy",
+        "PROXY_HTTP": "parsec-proxy",
+    }
+    for name, port in stack.ports.items():
+        yield owners[name], port
+
+
+def check_port(service: str, port: int) -> None:
+    """Raise StackError naming the holder if the port is taken on this machine."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("0.0.0.0" if service == "parsec-proxy" else "127.0.0.1", port))
+        except OSError as error:
+            # Low ports are the engine's to open, whoever asks here.
+            if error.errno == errno.EADDRINUSE:
+                holder = container_at(port) or port_holder(port)
+                raise StackError(
+                    f"port {port} of {service} is taken by {holder}: "
+                    "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
+                ) from None
+
+
+def container_at(port: int) -> str | None:
+    """The container that publishes the port."""
+    for container in engine().containers.list(sparse=True):
+        if port in (published.get("PublicPort") for published in container.attrs["Ports"]):
+            return f"the container {container.attrs['Names'][0].removeprefix('/')}"
+    return None
+
+
+def fetch_images(stack: Stack) -> None:
+    """Pull the images that are not here; StackError with the remedy if one cannot be."""
+    from docker.errors import APIError, ImageNotFound
+
+    for name in sorted(compose(stack, "config", "--images").split()):
+        try:
+            engine().images.get(name)
+        except ImageNotFound:
+            say(f"  {name}: pulling")
+            try:
+                engine().images.pull(name)
+            except APIError as error:
+                raise StackError(
+                    f"the image {name} cannot be pulled ({error.explanation or error}): check this "
+                    "machine's network and the registry, or build the images by 'invoke images'"
+                ) from None
+
+
+def probe(stack: Stack, service: str) -> bool:
+    """Is the service ready to do its work, seen from this machine?"""
+    ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
+    questions: dict[str, Callable[[], bool]] = {
+        "parsec-postgres": partial(postgres_accepts, ports["POSTGRES"]),
+        "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
+        "parsec-smtp": lambda: (
+            probes.greets(ports["SMTP"]) and probes.status(ports["INBOX"]) == 200
+        ),
+        # 502 is the proxy's own word that it runs, and that the server behind it does not.
+        "parsec-proxy": lambda: probes.status(ports["PROXY"], "/", ca_file) in (200, 502),
+        "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
+    }
+    return questions[service]()
+
+
+def postgres_accepts(port: int) -> bool:
+    """Does PostgreSQL ask for the password? While it starts, it answers by an error instead."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=probes.TIMEOUT) as connection:
+            connection.sendall((len(STARTUP) + 4).to_bytes(4) + STARTUP)
+            return connection.recv(1) == b"R"
+    except OSError:
+        return False
+
+
+def migrations(stack: Stack) -> list[str] | None:
+    """The names of the migrations that the database has seen; None if it has no schema yet."""
+    container = containers(stack).get("parsec-postgres")
+    if container is None:
+        raise StackError("parsec-postgres has no container: run 'invoke up' first")
+    command = ["psql", "--host=127.0.0.1", "--username=parsec", "--no-psqlrc", "--tuples-only"]
+    command += ["--no-align", "--command=SELECT name FROM migration ORDER BY _id"]
+    answer = container.exec_run(command, demux=True, environment={"PGCONNECT_TIMEOUT": "5"})
+    said, complaint = ((text or b"").decode(errors="replace") for text in answer.output)
+    if answer.exit_code == 0:
+        return said.split()
+    if 'relation "migration" does not exist' in complaint:
+        return None
+    raise StackError(
+        f"PostgreSQL does not answer for its migrations: {complaint.strip()}\n"
+        "see 'invoke logs --service parsec-postgres'"
+    )
+
+
+def trouble(stack: Stack, service: str) -> str | None:
+    """The state of a service that the engine cannot keep up; None while it runs or starts."""
+    container = containers(stack).get(service)
+    if container is None:
+        return "it has no container"
+    state = container.attrs["State"]
+    return None if state in ("running", "created") else str(container.attrs["Status"]).lower()
+
+
+def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
+    """Start those of the services whose containers do not run."""
+    found = containers(stack)
+    missing = [
+        name for name in services if name not in found or found[name].attrs["State"] != "running"
+    ]
+    if missing:
+        compose(stack, "up", "--detach", *missing)
+
+
+def server_runs(stack: Stack) -> bool:
+    """Does the engine keep the Parsec server up?"""
+    return trouble(stack, "parsec-server") is None
+
+
+def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
+    """The last lines that the service printed."""
+    container = containers(stack).get(service)
+    if container is None:
+        return "(no log yet)"
+    return str(container.logs(tail=lines).decode(errors="replace").rstrip())
+
+
+def services(stack: Stack) -> list[Service]:
+    """All services with their state, health, address and version."""
+    found = containers(stack)
+    return [describe(stack, name, found.get(name)) for name in SERVICES]
+
+
+def describe(stack: Stack, name: str, container: Container | None) -> Service:
+    """One service as the engine sees it."""
+    if container is None:
+        return Service(name, "stopped", "-", address(stack, name), "-")
+    attributes: dict[str, Any] = container.attrs
+    healthy = "healthy" if "(healthy)" in attributes["Status"] else "unhealthy"
+    health = healthy if attributes["State"] in ("running", "paused", "restarting") else "-"
+    version = attributes["Image"].rpartition(":")[2]
+    return Service(name, attributes["State"], health, address(stack, name), version)
+
+
+def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
+    """Print the logs of the services, and what comes after when following."""
+    if not containers(stack):
+        raise StackError(f"no containers of the stack in {stack.folder}: run 'invoke up' first")
+    command = ["docker", "compose", "--file", COMPOSE_FILE, "logs", "--tail=50"]
+    options = ["--follow"] if follow else []
+    subprocess.run(
+        [*command, *options, *names], cwd=stack.folder, env=stack.environment(), check=False
+    )
+
+
+def await_end(stack: Stack) -> None:
+    """Remove what is left of containers that ended otherwise than by compose."""
+    for container in containers(stack).values():
+        container.remove(force=True)
+
+
+def remove(stack: Stack) -> None:
+    """Remove what the stack has in the engine: containers, networks and volumes, no images."""
+    mine = {"label": f"{PROJECT}={project(stack)}"}
+    for container in engine().containers.list(all=True, sparse=True, filters=mine):
+        container.remove(force=True, v=True)
+    for network in engine().networks.list(filters=mine):
+        network.remove()
+    for volume in engine().volumes.list(filters=mine):
+        volume.remove()
+    (stack.folder / ".env").unlink(missing_ok=True)
