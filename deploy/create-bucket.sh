@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Create the bucket "parsec" with object lock, unless it exists, with the credentials of
+# parsec-credentials.env in the current folder. S3_ENDPOINT names another object store.
+set -euo pipefail
+
+bucket=parsec
+endpoint=${S3_ENDPOINT:-https://localhost:${STACK_S3_PORT:-9000}}
+
+fail() {
+    printf 'create-bucket.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+[ -f parsec-credentials.env ] || fail "parsec-credentials.env is missing: run gen-credentials.sh first"
+# shellcheck source=/dev/null
+source ./parsec-credentials.env
+
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
+
+# usage: request [CURL ARGUMENT...]    prints the status; the body goes to $answer
+request() {
+    # The keys go through a pipe: among the arguments every user would see them.
+    printf 'user = "%s:%s"\n' "$S3_ACCESS_KEY" "$S3_SECRET_KEY" |
+        curl --config - --silent --show-error --max-time 20 --cacert custom-ca.crt \
+            --aws-sigv4 aws:amz:us-east-1:s3 --output "$answer" --write-out '%{http_code}' "$@" ||
+        fail "$endpoint does not answer as it should: is the object store up, and its certificate signed by custom-ca.crt?"
+}
+
+status=$(request "$endpoint/$bucket?object-lock=")
+case $status in
+    200)
+        grep -q '<ObjectLockEnabled>Enabled' "$answer" ||
+            fail "the bucket $bucket exists without object lock: use another, or copy its objects to a new one"
+        echo "bucket $bucket: kept, with object lock"
+        exit ;;
+    403)
+        fail "$endpoint refuses the keys of parsec-credentials.env: is it the store that was started with them?" ;;
+    404) ;;
+    *)
+        fail "$endpoint answered $status: $(cat "$answer")" ;;
+esac
+grep -q NoSuchBucket "$answer" ||
+    fail "the bucket $bucket exists without object lock: use another, or copy its objects to a new one"
+
+status=$(request --request PUT --header 'x-amz-bucket-object-lock-enabled: true' "$endpoint/$bucket")
+[ "$status" = 200 ] || fail "$endpoint did not create the bucket, it answered $status: $(cat "$answer")"
+echo "bucket $bucket: created, with object lock"

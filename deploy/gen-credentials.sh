@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Generate the credentials of the database and the object store, once, into
+# parsec-credentials.env in the current folder, and derive from them the files in secrets/.
+set -euo pipefail
+umask 077
+
+file=parsec-credentials.env
+names=(POSTGRES_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY S3_CONSOLE_USER S3_CONSOLE_PASSWORD)
+temporary=()
+trap 'rm -f ${temporary[@]+"${temporary[@]}"}' EXIT
+
+# usage: generate NAME    prints a new value: letters and digits, which need no quotes anywhere
+generate() {
+    case $1 in
+        S3_CONSOLE_USER) echo parsec ;;
+        S3_ACCESS_KEY) openssl rand -hex 10 ;;
+        *) openssl rand -hex 20 ;;
+    esac
+}
+
+create() {
+    local name value
+    temporary+=("$file.$$")
+    for name in "${names[@]}"; do
+        value=$(generate "$name")
+        echo "$name=$value"
+    done >"$file.$$"
+    # A link never replaces a file: of two runs at once one wins, and the other keeps its work.
+    ln "$file.$$" "$file"
+    echo "$file: created"
+}
+
+check() {
+    local name
+    for name in "${names[@]}"; do
+        grep -Eq "^$name=[0-9a-zA-Z]+$" "$file" || {
+            echo "gen-credentials.sh: $file has no usable $name: restore the file from a backup; a new value would not fit the data that exist" >&2
+            exit 1
+        }
+    done
+    chmod 600 "$file"
+    echo "$file: kept"
+}
+
+# usage: derive NAME    writes standard input to secrets/NAME
+derive() {
+    temporary+=("secrets/$1.$$")
+    cat >"secrets/$1.$$"
+    # The folder is closed to other users; the file itself is open, since Docker binds it
+    # alone into a container, whose user is another.
+    chmod 644 "secrets/$1.$$"
+    mv "secrets/$1.$$" "secrets/$1"
+}
+
+if [ -e "$file" ]; then check; else create; fi
+# shellcheck source=/dev/null
+source "./$file"
+
+mkdir -p secrets
+chmod 700 secrets
+printf '%s' "$POSTGRES_PASSWORD" | derive postgres-password
+printf '%s' "$S3_ACCESS_KEY" | derive s3-access-key
+printf '%s' "$S3_SECRET_KEY" | derive s3-secret-key
+printf '%s' "$S3_CONSOLE_PASSWORD" | derive s3-console-password
+derive s3-identities.json <<JSON
+{
+  "identities": [
+    {
+      "name": "parsec",
+      "credentials": [{"accessKey": "$S3_ACCESS_KEY", "secretKey": "$S3_SECRET_KEY"}],
+      "actions": ["Admin", "Read", "Write", "List", "Tagging"]
+    }
+  ]
+}
+JSON
