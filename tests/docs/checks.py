@@ -71,7 +71,7 @@ def values(path: Path) -> dict[str, str]:
 
 @after("tls")
 def private_keys_are_private(site: Site) -> None:
-    """Every private key is readable by its owner alone, the server's by its container's group too."""
+    """Its owner alone reads a private key; the server's, also its container's group."""
     for name in ("custom-ca", *CERTIFIED):
         path = site.folder / f"{name}.key"
         shared = name == "parsec-server" and path.stat().st_gid == SERVER_GROUP
@@ -94,11 +94,12 @@ def the_authority_may_sign(site: Site) -> None:
 
 @after("tls")
 def certificates_are_trusted(site: Site) -> None:
-    """Each certificate is valid under every name by which it is reached, for whoever trusts the CA."""
+    """Whoever trusts the CA trusts each certificate under every name by which it is reached."""
     store = verification.Store([certificate(site, "custom-ca")])
     for name in CERTIFIED:
-        subjects = [x509.DNSName(each) for each in (name, *LOCAL_NAMES)]
-        for subject in (*subjects, x509.IPAddress(LOCAL_ADDRESS)):
+        subjects: list[x509.DNSName | x509.IPAddress] = [x509.IPAddress(LOCAL_ADDRESS)]
+        subjects += [x509.DNSName(each) for each in (name, *LOCAL_NAMES)]
+        for subject in subjects:
             verifier = verification.PolicyBuilder().store(store).build_server_verifier(subject)
             try:
                 verifier.verify(certificate(site, name), [])

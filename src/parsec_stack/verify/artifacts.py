@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -27,30 +28,42 @@ Problems = dict[str, list[str]]
 
 
 class Findings:
-    """The problems of every file and command block; each tool runs once for all of them."""
+    """The problems of every file and command block; each tool runs once for all of them.
+
+    The tools begin at once, side by side; whoever asks for a block's problems awaits them.
+    """
 
     def __init__(self, guide: Guide) -> None:
-        """Look at this guide when first asked."""
+        """Begin to look at this guide."""
         self.guide = guide
         self.tools: dict[str, str] = {}
+        self.scratch = tempfile.TemporaryDirectory(prefix="artifacts-")
+        self.pool = ThreadPoolExecutor(thread_name_prefix="tool")
+        checks = self.checks(lay_out(guide, Path(self.scratch.name)), Path(self.scratch.name))
+        self.running = [self.pool.submit(self.run, tool, check) for tool, check in checks]
+
+    def run(self, tool: Tool, check: Callable[[], Problems]) -> Problems:
+        """What the tool finds, if it is there."""
+        self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
+        return check() if tool.version else {}
 
     def of(self, block: Block) -> list[str]:
         """What is wrong with the block."""
-        return self.all.get(block.target or "" if block.kind == "file" else block.id, [])
+        return self.all.get((block.target or "") if block.kind == "file" else block.id, [])
 
     @cached_property
     def all(self) -> Problems:
         """What is wrong with any block."""
         found: Problems = defaultdict(list)
-        with tempfile.TemporaryDirectory(prefix="artifacts-") as name:
-            scratch = Path(name)
-            files = lay_out(self.guide, scratch)
-            for tool, check in self.checks(files, scratch):
-                self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
-                if tool.version:
-                    for owner, problems in check().items():
-                        found[owner] += problems
+        for future in self.running:
+            for owner, problems in future.result().items():
+                found[owner] += problems
         return dict(found)
+
+    def close(self) -> None:
+        """Wait for the tools and remove what they looked at."""
+        self.pool.shutdown(cancel_futures=True)
+        self.scratch.cleanup()
 
     def checks(
         self, files: dict[str, Path], scratch: Path
@@ -59,6 +72,8 @@ class Findings:
         scripts = {name: path for name, path in files.items() if is_script(path)}
         yaml = {name: path for name, path in files.items() if path.suffix in (".yaml", ".yml")}
         env = {name: path for name, path in files.items() if path.suffix == ".env"}
+        given = env_files.required("".join(path.read_text() for path in files.values()))
+        compose.provide_env_files(scratch, [path.read_text() for path in yaml.values()])
         servers = {name: path for name, path in files.items() if "nginx" in name}
         supervised = {name: path for name, path in files.items() if name == "supervisord.conf"}
         return [
@@ -66,8 +81,8 @@ class Findings:
             (SHELLCHECK, lambda: shellcheck_scripts(scripts, scratch)),
             (SHELLCHECK, lambda: shellcheck_commands(self.guide, scratch / ".commands")),
             (nginx.TOOL, lambda: each(servers, nginx.problems)),
-            (compose.TOOL, lambda: each(yaml, lambda path: compose.problems(path, list(yaml)))),
-            (compose.TOOL, lambda: each(env, env_files.problems)),
+            (compose.TOOL, lambda: each(yaml, lambda path: compose.problems(path, given))),
+            (compose.TOOL, lambda: env_files.problems(env) if env else {}),
             (SUPERVISOR, lambda: each(supervised, supervisor)),
         ]
 
@@ -99,31 +114,38 @@ def syntax(path: Path) -> list[str]:
 
 
 def shellcheck_scripts(scripts: dict[str, Path], folder: Path) -> Problems:
-    """What shellcheck says of the scripts; those that they source exist only later."""
-    return shellcheck(["--exclude=SC1091", *scripts], folder) if scripts else {}
+    """What shellcheck says of the scripts; some that they source exist only later."""
+    if not scripts:
+        return {}
+    found = shellcheck(["--exclude=SC1091", *scripts], folder)
+    return {
+        name: [f"shellcheck: line {line}: {text}" for line, text in remarks]
+        for name, remarks in found.items()
+    }
 
 
 def shellcheck_commands(guide: Guide, folder: Path) -> Problems:
     """What shellcheck says of the command blocks, which run under errexit."""
     folder.mkdir()
-    blocks = [block for block in guide.blocks if block.kind == "command"]
-    for block in blocks:
-        (folder / block.id).write_text(HEADER + block.text + "\n")
+    blocks = {block.id: block for block in guide.blocks if block.kind == "command"}
+    for name, block in blocks.items():
+        (folder / name).write_text(HEADER + block.text + "\n")
     if not blocks:
         return {}
-    options = [STRICTER, OF_OTHER_BLOCKS, "--", *(block.id for block in blocks)]
-    return shellcheck(options, folder, first_line=2)
+    found = shellcheck([STRICTER, OF_OTHER_BLOCKS, *blocks], folder)
+    return {
+        name: [f"shellcheck: {blocks[name].place_of(line - 1)}: {text}" for line, text in remarks]
+        for name, remarks in found.items()
+    }
 
 
-def shellcheck(arguments: list[str], folder: Path, first_line: int = 1) -> Problems:
-    """The remarks of one run of shellcheck, by file."""
+def shellcheck(arguments: list[str], folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """Line and text of each remark that one run of shellcheck makes, by file."""
     argv = [SHELLCHECK.path, "--shell=bash", "--external-sources", "--format=json1", *arguments]
-    said = output_of(argv, folder)
-    found: Problems = defaultdict(list)
-    for remark in json.loads(said.text)["comments"]:
-        line = remark["line"] - first_line + 1
-        text = f"shellcheck: line {line}: SC{remark['code']}: {remark['message']}"
-        found[remark["file"]].append(text)
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for remark in json.loads(output_of(argv, folder).text)["comments"]:
+        text = f"SC{remark['code']}: {remark['message']}"
+        found[remark["file"]].append((remark["line"], text))
     return found
 
 

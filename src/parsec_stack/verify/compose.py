@@ -10,6 +10,9 @@ from typing import Any
 
 from parsec_stack.verify.tool import Tool, output_of
 
+# The others are laid on top of this one.
+BASE = "parsec-server.docker.yaml"
+
 
 class Compose(Tool):
     """The compose of the package, which is the engine's plugin as well."""
@@ -40,23 +43,25 @@ def config(files: list[str], folder: Path, environment: dict[str, str] | None = 
     return json.loads(said.text[start:])
 
 
-def problems(path: Path, shown: list[str]) -> list[str]:
-    """What compose says of the file: alone, or on top of the guide's first one."""
+def problems(path: Path, given: dict[str, str]) -> list[str]:
+    """What compose says of the file: alone, or on top of the guide's main one.
+
+    ``given`` stands for what the reader's commands generate.
+    """
     text = path.read_text()
     if not text.startswith("services:") and "\nservices:" not in text:
         return []
-    provide_env_files(path.parent, text)
-    base = [] if path.name == shown[0] else [shown[0]]
+    base = [BASE] if path.name != BASE and (path.parent / BASE).exists() else []
     try:
-        resolved = config([*base, path.name], path.parent)
+        resolved = config([*base, path.name], path.parent, given)
     except ValueError as error:
         return [f"docker compose config: {error}"]
     return list(unhealthy_dependencies(resolved["services"]))
 
 
-def provide_env_files(folder: Path, text: str) -> None:
+def provide_env_files(folder: Path, texts: list[str]) -> None:
     """Make the env files that the reader's commands generate: empty ones will do."""
-    for word in text.split():
+    for word in " ".join(texts).split():
         if word.endswith(".env"):
             (folder / word.rpartition(":")[2]).touch()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,26 +12,43 @@ from parsec_stack.verify.tool import output_of
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 # What every bash has, whatever it sources.
 OF_BASH = {"_", "PWD", "OLDPWD", "SHLVL", "PATH", "HOME", "LANG", "LC_ALL", "COMPOSE_PROJECT_NAME"}
-STRICT = 'set -euo pipefail; set -a; for file; do source "./$file"; done; env -0'
+STRICT = 'set -euo pipefail; for file; do set -a; source "./$file"; set +a; done; env -0'
 
 
-def problems(path: Path) -> list[str]:
-    """Where the two readings of this one file differ; what it requires is given to both."""
-    given = {name: f"given-{name}" for name in REQUIRED.findall(path.read_text())}
-    return differences([path.name], path.parent, given)
+def problems(files: dict[str, Path]) -> dict[str, list[str]]:
+    """Where the two readings of each file differ; what a file requires is given to both."""
+    given = required("".join(path.read_text() for path in files.values()))
+    folder = next(iter(files.values())).parent
+    try:
+        read = read_by_compose({name: [name] for name in files}, folder, given)
+    except ValueError:  # one of them is wrong: which?
+        return {name: differences([name], folder, given) for name in files}
+    return {name: compare([name], folder, given, read[name]) for name in files}
+
+
+def required(text: str) -> dict[str, str]:
+    """A value for every variable without which the text cannot be read."""
+    return {name: f"given-{name}" for name in REQUIRED.findall(text)}
 
 
 def differences(files: list[str], folder: Path, given: dict[str, str]) -> list[str]:
     """Where the two readings of these files, one after another, differ."""
+    try:
+        read = read_by_compose({"all": files}, folder, given)
+    except ValueError as error:
+        return [f"docker compose: {error}"]
+    return compare(files, folder, given, read["all"])
+
+
+def compare(
+    files: list[str], folder: Path, given: dict[str, str], in_compose: dict[str, str]
+) -> list[str]:
+    """Where bash reads these files otherwise than compose has done."""
     said = output_of(["bash", "-c", STRICT, "bash", *files], folder, given)
     if said.status:
         return [f"bash: {said.last_line}"]
     pairs = (pair.partition("=") for pair in said.text.split("\0") if pair)
     in_bash = {name: value for name, _, value in pairs if name not in OF_BASH}
-    try:
-        in_compose = read_by_compose(files, folder, given)
-    except ValueError as error:
-        return [f"docker compose: {error}"]
     # What was given to both is no result of theirs, unless the file sets it again.
     names = sorted({*in_bash, *in_compose} - {name for name in given if name not in in_compose})
     return [
@@ -40,15 +58,32 @@ def differences(files: list[str], folder: Path, given: dict[str, str]) -> list[s
     ]
 
 
-def read_by_compose(files: list[str], folder: Path, given: dict[str, str]) -> dict[str, str]:
-    """The environment of a service that has these env files."""
+def read_by_compose(
+    groups: dict[str, list[str]], folder: Path, given: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """The environment of one service for each group of env files, by the group's name."""
+    services = {f"s{number}": files for number, files in enumerate(groups.values())}
     probe = folder / ".probe.yaml"
-    listed = "".join(f"      - {name}\n" for name in files)
-    probe.write_text(f"services:\n  probe:\n    image: probe\n    env_file:\n{listed}")
+    # JSON is YAML.
+    probe.write_text(
+        json.dumps(
+            {
+                "services": {
+                    name: {"image": "x", "env_file": files} for name, files in services.items()
+                }
+            }
+        )
+    )
     try:
-        resolved = compose.config([probe.name], folder, given)
+        resolved = compose.config([probe.name], folder, given)["services"]
     finally:
         probe.unlink()
-    environment = resolved["services"]["probe"].get("environment") or {}
-    # In its output compose doubles each dollar.
+    return {
+        name: unescaped(resolved[service].get("environment") or {})
+        for name, service in zip(groups, services, strict=True)
+    }
+
+
+def unescaped(environment: dict[str, str | None]) -> dict[str, str]:
+    """The values as a container gets them: in its output compose doubles each dollar."""
     return {name: (value or "").replace("$$", "$") for name, value in environment.items()}

@@ -49,7 +49,7 @@ def problems(path: Path) -> list[str]:
     is_main = re.search(r"^\s*events\b", text, re.MULTILINE)
     (folder / path.name).write_text(text)
     for name in INCLUDE.findall(text) if is_main else []:
-        provide(folder / name.strip(), path.parent)
+        provide(folder, name.strip(), path.parent)
     main = folder / ("main.conf" if not is_main else path.name)
     if not is_main:
         main.write_text(MAIN.format(name=path.name))
@@ -72,13 +72,14 @@ def unprivileged(port: int) -> str:
     return str(port + UNPRIVILEGED if port < PRIVILEGED else port)
 
 
-def provide(included: Path, artifacts: Path) -> None:
+def provide(folder: Path, name: str, artifacts: Path) -> None:
     """Put a file where the main file includes one: the guide's of this name, or an empty one."""
+    included = folder / name
     included.parent.mkdir(parents=True, exist_ok=True)
     if not included.exists():
         source = artifacts / included.name
         text = source.read_text() if source.exists() else ""
-        included.write_text(testable(text, source.parent / f".{source.name}"))
+        included.write_text(testable(text, folder))
 
 
 def make_certificate(folder: Path) -> None:

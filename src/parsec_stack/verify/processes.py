@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from parsec_stack.verify.site import PREFIX
 
 # How long services may take to stop, in seconds.
 GRACE = 10.0
+POLL = 0.01
 
 
 def within(folder: Path) -> list[psutil.Process]:
@@ -22,7 +24,7 @@ def within(folder: Path) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter()
-        if process.pid not in mine and belongs(process, folder)
+        if process.pid not in mine and lives(process) and belongs(process, folder)
     ]
 
 
@@ -38,18 +40,34 @@ def belongs(process: psutil.Process, folder: Path) -> bool:
 
 def end(folder: Path) -> list[str]:
     """End every process of the folder; the names of those that there were."""
-    found = [process for process in within(folder) if process.is_running()]
-    names = []
+    found = within(folder)
+    names = [name_of(process) for process in found]
     for process in found:
         with suppress(psutil.Error):
-            names.append(process.name())
             process.terminate()
-    _, stubborn = psutil.wait_procs(found, timeout=GRACE)
+    deadline = time.monotonic() + GRACE
+    while found and time.monotonic() < deadline:
+        time.sleep(POLL)
+        found = [process for process in found if lives(process)]
     # What a supervisor has started meanwhile counts too.
-    for process in {*stubborn, *within(folder)}:
+    for process in within(folder):
         with suppress(psutil.Error):
             process.kill()
     return names
+
+
+def lives(process: psutil.Process) -> bool:
+    """Does it still run? One that only awaits its parent does not."""
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def name_of(process: psutil.Process) -> str:
+    """Its name, if it still has one."""
+    with suppress(psutil.Error):
+        return str(process.name())
+    return "?"
 
 
 def clear_abandoned() -> None:

@@ -98,6 +98,7 @@ class Session:
                 self.notes.append(f"{flavour}: kept {walk.site.folder}")
             else:
                 walk.site.remove()
+        self.findings.close()
         if engine := engine_version() if "docker" in self.walks else "":
             versions["engine"] = engine
         absent = [
