@@ -31,6 +31,8 @@ OLDEST_ENGINE = (20, 10)
 OLDEST_COMPOSE = (2, 24, 4)
 INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
 NATIVE = "or choose the native flavour"
+# As whom the containers run that read a private key (compose file).
+KEY_USERS = {"parsec-s3": 1000, "parsec-server": 1234, "parsec-proxy": 101}
 # Seconds that one answer of the engine may take.
 TIMEOUT = 60
 # PostgreSQL's protocol, version 3.0, asks for a user and a database to begin with.
@@ -130,7 +132,12 @@ def project(stack: Stack) -> str:
 
 def write_settings(stack: Stack) -> None:
     """Write the stack's names and ports to .env, where docker compose reads them in its folder."""
-    name = project(stack)
+    path, name = stack.folder / ".env", project(stack)
+    if path.exists() and f"COMPOSE_PROJECT_NAME={name}\n" not in path.read_text():
+        raise StackError(
+            f"{path} names another project than {name}: the stack was moved or copied here and its "
+            "data are still where it was; move it back, or delete that file to begin anew"
+        )
     # With the usual ports the containers have their usual names: both can be taken but once.
     prefix = f"{name}-" if stack.port_offset else ""
     settings = {"COMPOSE_PROJECT_NAME": name, "COMPOSE_FILE": COMPOSE_FILE, "STACK_PREFIX": prefix}
@@ -177,11 +184,29 @@ def check(stack: Stack) -> None:
     if problem := engine_problem():
         raise StackError(problem)
     write_settings(stack)
+    check_keys(stack)
     check_names(stack)
     if not is_up(stack):
         for service, port in published_ports(stack):
             check_port(service, port)
     fetch_images(stack)
+
+
+def check_keys(stack: Stack) -> None:
+    """Raise StackError for a private key that the service's container could not read."""
+    for name, user in KEY_USERS.items():
+        key = stack.folder / f"{name}.key"
+        state = key.stat()
+        readable = (
+            (state.st_uid == user and state.st_mode & 0o400)
+            or (state.st_gid == user and state.st_mode & 0o040)
+            or state.st_mode & 0o004
+        )
+        if not readable:
+            raise StackError(
+                f"{key} cannot be read by its container, which runs as user and group {user}: "
+                f"run 'cd {stack.folder} && sudo ./setup-tls.sh', which hands the keys over"
+            )
 
 
 def check_names(stack: Stack) -> None:
