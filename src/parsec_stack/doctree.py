@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from parsec_stack.annotation import AnnotationError, Annotations, looks_like_one
 from parsec_stack.guide import Block, GuideError, Kind
@@ -34,7 +35,11 @@ INVISIBLE = (nodes.target, addnodes.index, nodes.substitution_definition)
 def read(docs: Path) -> list[Block]:
     """All blocks of the guide in this folder, in reading order; GuideError if Sphinx warns."""
     warnings = io.StringIO()
-    with tempfile.TemporaryDirectory(prefix="guide-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="guide-") as scratch,
+        patch_docutils(docs),
+        docutils_namespace(),
+    ):
         try:
             app = Sphinx(
                 docs, docs, scratch, scratch, "dummy",
@@ -210,6 +215,8 @@ class Page:
             self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
         if block.needs and block.kind != "command":
             self.fail(node, f"'needs' stands before a block of kind {block.kind}, not a command")
+        if block.kind == "file" and block.file and Path(block.file).name != block.target:
+            self.fail(node, f"the caption says '{block.target}', the file is '{block.file}'")
         for program in block.needs:
             if not re.search(rf"(?<![\w-]){re.escape(program)}(?![\w-])", block.text):
                 self.fail(node, f"stale 'needs: {program}': the program is not in the block")

@@ -11,7 +11,7 @@ from parsec_stack.verify.tool import Tool, output_of
 
 # A file for /etc/nginx/conf.d holds what stands within http { }.
 MAIN = "daemon off;\nevents {{}}\nhttp {{\naccess_log off;\ninclude {name};\n}}\n"
-CERTIFICATE = re.compile(r"^(\s*ssl_certificate(?:_key)?\s+)[^;]+;", re.MULTILINE)
+CERTIFICATE = re.compile(r"^(\s*\w*ssl_\w*certificate\w*\s+)[^;]+;", re.MULTILINE)
 # In a list of upstream servers; a host that only containers know cannot be resolved here.
 UPSTREAM = re.compile(r"^(\s*server\s+)[A-Za-z][\w.-]*(:\d+[^;{]*;)", re.MULTILINE)
 PASS = re.compile(r"^(\s*proxy_pass\s+https?://)([A-Za-z][\w.-]*)(:\d+)", re.MULTILINE)

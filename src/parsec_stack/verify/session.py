@@ -91,7 +91,8 @@ class Session:
         for flavour, walk in self.walks.items():
             killed = walk.close()
             if killed:
-                self.notes.append(f"{flavour}: still running at the end, and killed: {killed}")
+                names = ", ".join(sorted(set(killed)))
+                self.notes.append(f"{flavour}: still running at the end, and killed: {names}")
             versions |= report.installed(walk.site.folder)
             self.keep_logs(flavour, walk)
             if self.options.keep:
