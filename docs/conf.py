@@ -1,0 +1,32 @@
+"""Sphinx configuration of the guide."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "extensions"))
+with (DOCS.parent / "pyproject.toml").open("rb") as file:
+    VERSIONS = tomllib.load(file)["tool"]["parsec-stack"]
+
+project = "Parsec server: a tested deployment guide"
+author = "the authors of the guide"
+project_copyright = author
+release = VERSIONS["parsec"]
+version = release
+
+extensions = ["sphinx_copybutton", "settings_reference", "evidence"]
+exclude_patterns = ["extensions"]
+nitpicky = True
+highlight_language = "none"
+# The versions that the text names come from one place.
+rst_prolog = "\n".join(f".. |{name}| replace:: {value}" for name, value in VERSIONS.items())
+
+html_theme = "furo"
+html_title = f"Deploying Parsec server {release}"
+html_static_path = ["static"]
+html_css_files = ["guide.css"]
+html_show_sphinx = False
+html_show_copyright = False
+# Stated output is not for copying, and neither is the evidence below a block.
+copybutton_selector = "div:not(.output) > div.highlight > pre"
