@@ -20,10 +20,11 @@ __be_strict() {
     shopt -s inherit_errexit 2>/dev/null || true # bash 4.4; older ones lack it
 }
 
-# usage: __is_complete TEXT    do these lines end where a statement ends?
+# usage: __is_complete TEXT    do these lines end where a statement ends? The last line's end is
+#                              left out: after a backslash it would hide that more is to come
 __is_complete() {
     eval "__probe() { :
-$1
+${1%?}
 }" 2>/dev/null
 }
 
