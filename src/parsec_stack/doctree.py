@@ -211,7 +211,7 @@ class Page:
 
     def check(self, block: Block, node: Any) -> None:
         """Refuse annotations that do not fit their block."""
-        if block.name and block.kind not in ("command", "exception", "file", "excerpt"):
+        if block.name and block.kind in ("output", "unexplained"):
             self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
         if block.needs and block.kind != "command":
             self.fail(node, f"'needs' stands before a block of kind {block.kind}, not a command")
