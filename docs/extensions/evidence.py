@@ -119,7 +119,7 @@ class EvidenceSummary(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the lists from the reports, or say that there are none."""
-        base = root(self.env.app)
+        base = Path(self.env.srcdir).parent
         for path in (REPORT, MUTANTS):
             self.env.note_dependency(str(base / path))
         report, mutants = read_json(base / REPORT), read_json(base / MUTANTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-KEYWORDS = ("except", "needs", "placeholder", "capture", "message")
+KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message")
 # These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
 WITH_PLACEHOLDER = ("placeholder", "capture")
 
@@ -19,6 +19,7 @@ class Annotations:
     """All that the comments before one block say."""
 
     reason: str = ""
+    last: str = ""
     origin: str = ""
     needs: dict[str, str] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class Annotations:
         keyword, placeholder, value = split(comment)
         if keyword == "except":
             self.reason = once(self.reason, value, comment)
+        elif keyword == "last":
+            self.last = once(self.last, value, comment)
         elif keyword == "message":
             self.origin = once(self.origin, value, comment)
         elif keyword == "needs":

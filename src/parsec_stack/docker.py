@@ -80,8 +80,11 @@ def age_problem() -> str | None:
 
     try:
         version = str(client().version()["Version"])
-    except (DockerException, OSError) as error:
-        return f"the Docker engine at {engine_address()} does not answer: {error}"
+    except (DockerException, OSError):
+        return (
+            f"the Docker engine at {engine_address()} does not answer: start it, or see "
+            "'docker context ls' and DOCKER_HOST, which name another"
+        )
     if numbers(version) < OLDEST_ENGINE:
         return f"Docker Engine {version} is too old, 20.10 is the oldest: {INSTALL} {NATIVE}"
     return None

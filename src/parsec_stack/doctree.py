@@ -213,15 +213,14 @@ class Page:
         """Refuse annotations that do not fit their block."""
         if block.name and block.kind in ("output", "unexplained"):
             self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
-        if block.needs and block.kind != "command":
-            self.fail(node, f"'needs' stands before a block of kind {block.kind}, not a command")
         if block.kind == "file" and block.file and Path(block.file).name != block.target:
             self.fail(node, f"the caption says '{block.target}', the file is '{block.file}'")
         for program in block.needs:
             if not re.search(rf"(?<![\w-]){re.escape(program)}(?![\w-])", block.text):
                 self.fail(node, f"stale 'needs: {program}': the program is not in the block")
-        if block.captures and block.kind != "command":
-            self.fail(node, f"'capture' stands before a block of kind {block.kind}, not a command")
+        for keyword in ("last", "needs", "captures"):
+            if getattr(block, keyword) and block.kind != "command":
+                self.fail(node, f"'{keyword}' stands before a block of kind {block.kind}")
         for placeholder in block.placeholders:
             if placeholder not in block.text:
                 self.fail(node, f"stale 'placeholder {placeholder}': it is not in the block")

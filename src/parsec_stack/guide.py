@@ -51,6 +51,8 @@ class Block:
     target: str | None = None
     # Why the block is not executed, or what is wrong with it.
     reason: str = ""
+    # Why the block is executed only after all others.
+    last: str = ""
     # The program or service that prints a message.
     origin: str = ""
     # Programs without which the block is not executed, each with the reason.
@@ -94,8 +96,9 @@ class Guide:
         raise GuideError(f"the guide has no command block named '{name}' for the {flavour} flavour")
 
     def of(self, flavour: str) -> list[Block]:
-        """What a reader who follows this flavour reads."""
-        return [block for block in self.blocks if flavour in block.flavours]
+        """What a reader who follows this flavour does, in this order."""
+        own = [block for block in self.blocks if flavour in block.flavours]
+        return sorted(own, key=lambda block: bool(block.last))
 
     def files(self) -> dict[str, Block]:
         """The files that the guide shows whole, by name."""

@@ -64,6 +64,7 @@ class Walk:
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
+        self.position = {block.id: number for number, block in enumerate(self.blocks)}
         self.outcomes: list[Outcome] = []
         self.shell: Shell | None = None
         self.stuck = ""
@@ -74,9 +75,9 @@ class Walk:
 
     def reach(self, block: Block) -> Outcome:
         """How the block fares, after all before it."""
-        while len(self.outcomes) <= self.blocks.index(block):
+        while len(self.outcomes) <= self.position[block.id]:
             self.outcomes.append(self.take(self.blocks[len(self.outcomes)]))
-        return self.outcomes[self.blocks.index(block)]
+        return self.outcomes[self.position[block.id]]
 
     def take(self, block: Block) -> Outcome:
         """The next block."""
