@@ -18,21 +18,34 @@ mails() {
         curl --fail --silent --max-time 5 "$inbox/messages/"
 }
 
-curl --silent --show-error --max-time 10 "smtp://$smtp" \
-    --mail-from ping@example.com --mail-rcpt admin@example.com --upload-file - <<MAIL ||
+# usage: send    hands the mail to the catcher
+send() {
+    curl --silent --show-error --max-time 10 "smtp://$smtp" \
+        --mail-from ping@example.com --mail-rcpt admin@example.com --upload-file - <<MAIL
 From: ping@example.com
 To: admin@example.com
 Subject: $subject
 
 The mail catcher works.
 MAIL
-    fail "no mail was taken at $smtp: is the mail catcher up?"
+}
 
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    if found=$(mails) && grep -qF "$subject" <<<"$found"; then
-        echo "mail arrived: $inbox"
-        exit
-    fi
-    sleep 0.2
-done
-fail "the mail was taken at $smtp but did not arrive in the inbox at $inbox"
+# usage: soon COMMAND    tries it for five seconds: the catcher may just be starting
+soon() {
+    local attempt
+    for ((attempt = 0; attempt < 25; attempt++)); do
+        if "$1" 2>/dev/null; then return; fi
+        sleep 0.2
+    done
+    "$1"
+}
+
+# usage: arrived    is the mail in the inbox?
+arrived() {
+    local found
+    found=$(mails) && grep -qF "$subject" <<<"$found"
+}
+
+soon send || fail "no mail was taken at $smtp: is the mail catcher up?"
+soon arrived || fail "the mail was taken at $smtp but did not arrive in the inbox at $inbox"
+echo "mail arrived: $inbox"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from checks import registry
 
 from parsec_stack.verify import plugin
 from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks and fixtures here
@@ -17,5 +16,8 @@ from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with the guide and the checks."""
+    """Begin with the guide and the checks, whose assertions are to tell what they saw."""
+    pytest.register_assert_rewrite("checks")
+    from checks import registry
+
     plugin.configure(config, Path(__file__).parent, registry)

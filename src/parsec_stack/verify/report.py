@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
@@ -50,6 +51,7 @@ class Outcome:
             "name": block.name,
             "kind": block.kind,
             "target": block.target,
+            "digest": hashlib.sha256(block.text.encode()).hexdigest(),
             "language": block.language,
             "flavour": self.flavour,
             "outcome": self.outcome,

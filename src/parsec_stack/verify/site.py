@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import native
+from parsec_stack import docker, native
 from parsec_stack.errors import StackError
 from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
 
@@ -99,7 +99,7 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip")),
     }
     if stack.flavour == "docker":
-        name = home.parent.name
+        name = docker.project(stack)
         config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
         own |= {"STACK_PREFIX": f"{name}-", "COMPOSE_PROJECT_NAME": name, "DOCKER_CONFIG": config}
     return kept | own | ports

@@ -1,0 +1,9 @@
+"""What the guide's prose promises beyond its blocks, checked after the block of each name.
+
+Each check is one sentence, its docstring; it raises AssertionError with what it saw instead.
+"""
+
+from checks import certificates, messages, secrets, services
+from checks.common import registry
+
+__all__ = ["certificates", "messages", "registry", "secrets", "services"]

@@ -1,0 +1,34 @@
+"""What the checks share: their registry, and ways to look at what a reader's folder holds."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from parsec_stack.verify.registry import Registry
+from parsec_stack.verify.site import Site
+from parsec_stack.verify.tool import output_of
+
+registry = Registry()
+after = registry.after
+
+
+def mode(path: Path) -> int:
+    """The file's permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def values(path: Path) -> dict[str, str]:
+    """The assignments of an env file that the guide's scripts have written."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    pairs = (line.partition("=") for line in lines)
+    return {name: value.strip("'\"") for name, _, value in pairs}
+
+
+def unchanged_by(site: Site, script: str, files: list[str]) -> None:
+    """The script, run again, succeeds and leaves these files as they are."""
+    before = {name: (site.folder / name).read_bytes() for name in files}
+    said = output_of(["bash", script], site.folder, site.environment)
+    assert said.status == 0, f"{script} fails when it is run again: {said.last_line}"
+    for name, content in before.items():
+        assert (site.folder / name).read_bytes() == content, f"{script} has changed {name}"

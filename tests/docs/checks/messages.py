@@ -1,0 +1,194 @@
+"""Provoke each failure of the troubleshooting page, so that its message is the software's own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from checks.common import registry, values
+from parsec_stack import probes, schema
+from parsec_stack.verify.site import Site, is_free
+
+provokes = registry.provokes
+
+SERVER = "parsec-server.docker.yaml"
+WITHIN = 60
+# How the two flavours name host and port of what the server needs.
+DATABASE = {"native": "$POSTGRES_HOST", "docker": "parsec-postgres"}
+STORE = {"native": "$S3_HOST", "docker": "parsec-s3"}
+
+
+def run(site: Site, argv: list[str]) -> str:
+    """What the command prints within its time, on both streams."""
+    done = subprocess.run(
+        ["timeout", "--kill-after=5", str(WITHIN), *argv],
+        cwd=site.folder,
+        env=site.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=2 * WITHIN,
+        check=False,
+    )
+    return done.stdout.decode(errors="replace")
+
+
+def native_script(site: Site, changes: dict[str, str]) -> list[str]:
+    """run-parsec-server with these settings changed; the values may name shell variables."""
+    path = site.folder / "run-parsec-server"
+    exports = "".join(f'export {name}="{value}"\n' for name, value in changes.items())
+    before, found, after = path.read_text().rpartition("exec python")
+    assert found, "run-parsec-server does not end in exec python"
+    return ["bash", "-c", before + exports + found + after, str(path)]
+
+
+def server(site: Site, changes: dict[str, str]) -> str:
+    """What another Parsec server prints that starts with these settings changed, until it ends."""
+    if site.flavour == "native":
+        return run(site, native_script(site, changes))
+    options = [part for name, value in changes.items() for part in ("--env", f"{name}={value}")]
+    compose = ["docker", "compose", "-f", SERVER, "run", "--rm", "--no-deps", "--no-TTY"]
+    return run(site, [*compose, *options, "parsec-server"])
+
+
+def database(site: Site, *, password: str = "", port: str = "", name: str = "parsec") -> str:
+    """A PARSEC_DB that differs in some part from the right one."""
+    known = values(site.folder / "parsec-credentials.env")["POSTGRES_PASSWORD"]
+    usual = {"native": "$POSTGRES_PORT", "docker": "5432"}[site.flavour]
+    host = DATABASE[site.flavour]
+    return f"postgresql://parsec:{password or known}@{host}:{port or usual}/{name}"
+
+
+def block_store(site: Site, *, port: str = "", bucket: str = "parsec", secret: str = "") -> str:
+    """A PARSEC_BLOCKSTORE that differs in some part from the right one."""
+    keys = values(site.folder / "parsec-credentials.env")
+    usual = {"native": "$S3_PORT", "docker": "9000"}[site.flavour]
+    endpoint = rf"https\://{STORE[site.flavour]}\:{port or usual}"
+    secret = secret or keys["S3_SECRET_KEY"]
+    return f"s3:{endpoint}:us-east-1:{bucket}:{keys['S3_ACCESS_KEY']}:{secret}"
+
+
+@provokes("message-setting-missing")
+def setting_missing(site: Site) -> str:
+    """Start without an address."""
+    return server(site, {"PARSEC_SERVER_ADDR": ""})
+
+
+@provokes("message-blockstore-form")
+def blockstore_form(site: Site) -> str:
+    """Start with a block store whose colons have lost their backslashes."""
+    return server(site, {"PARSEC_BLOCKSTORE": block_store(site).replace("\\", "")})
+
+
+@provokes("message-database-down")
+def database_down(site: Site) -> str:
+    """Start with a database where none listens."""
+    return server(site, {"PARSEC_DB": database(site, port="1")})
+
+
+@provokes("message-database-password")
+def database_password(site: Site) -> str:
+    """Start with another password."""
+    return server(site, {"PARSEC_DB": database(site, password="wrong")})
+
+
+@provokes("message-not-migrated")
+def not_migrated(site: Site) -> str:
+    """Start with an empty database, the one that PostgreSQL makes for its administrators."""
+    printed = server(site, {"PARSEC_DB": database(site, name="postgres")})
+    assert f" {len(schema.packaged())} migration(s)" in printed, printed[-500:]
+    return printed
+
+
+@provokes("message-store-down")
+def store_down(site: Site) -> str:
+    """Start with an object store where none listens."""
+    return server(site, {"PARSEC_BLOCKSTORE": block_store(site, port="1")})
+
+
+@provokes("message-bucket-missing")
+def bucket_missing(site: Site) -> str:
+    """Start with a bucket that does not exist."""
+    return server(site, {"PARSEC_BLOCKSTORE": block_store(site, bucket="nobodys")})
+
+
+@provokes("message-store-key")
+def store_key(site: Site) -> str:
+    """Start with another secret key."""
+    return server(site, {"PARSEC_BLOCKSTORE": block_store(site, secret="0" * 40)})
+
+
+@provokes("message-store-trust")
+def store_trust(site: Site) -> str:
+    """Start with another CA, beside which SSL_CERT_FILE does not count."""
+    folder = {"native": ".", "docker": "/run/secrets"}[site.flavour]
+    other, own = f"{folder}/parsec-server.crt", f"{folder}/custom-ca.crt"
+    return server(site, {"AWS_CA_BUNDLE": other, "SSL_CERT_FILE": own})
+
+
+@provokes("message-port-taken")
+def port_taken(site: Site) -> str:
+    """Start a second server beside the first."""
+    if site.flavour == "native":
+        return server(site, {})
+    compose = ["docker", "compose", "-f", SERVER, "exec", "--no-TTY", "parsec-server"]
+    return run(site, [*compose, "parsec", "run", "--port=6777"])
+
+
+@provokes("message-client-trust")
+def client_trust(site: Site) -> str:
+    """Connect without the CA."""
+    url = f"https://localhost:{site.stack.ports['SERVER']}/"
+    return run(site, ["curl", "--silent", "--show-error", url])
+
+
+@provokes("message-token")
+def token(site: Site) -> str:
+    """Ask with another token."""
+    url = f"https://localhost:{site.stack.ports['SERVER']}/administration/stats?format=json"
+    curl = ["curl", "--silent", "--show-error", "--cacert", "custom-ca.crt"]
+    return run(site, [*curl, "--header", "Authorization: Bearer wrong", url])
+
+
+@provokes("message-mail-login")
+def mail_login(site: Site) -> str:
+    """Let a server that logs in to the catcher send a mail."""
+    port = next(port for port in range(28000, 29000) if is_free(port))
+    changes = {"PARSEC_EMAIL_HOST_USER": "user", "PARSEC_EMAIL_HOST_PASSWORD": "word"}
+    script = native_script(site, changes | {"PARSEC_PORT": str(port)})
+    log = site.folder.parent / "mail-login.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            script, cwd=site.folder, env=site.environment, stdout=output, stderr=output
+        )
+        try:
+            ask_for_mail(site, port)
+        finally:
+            process.terminate()
+            process.wait(30)
+    return log.read_text(errors="replace")
+
+
+def ask_for_mail(site: Site, port: int) -> None:
+    """Ask the server on this port, once it answers, for the mail that begins an account."""
+    import http.client
+    import ssl
+
+    from parsec._parsec import ApiVersion, EmailAddress, anonymous_server_cmds
+
+    ca_file = site.folder / "custom-ca.crt"
+    deadline = time.monotonic() + WITHIN
+    while not probes.serves_parsec(port, ca_file):
+        assert time.monotonic() < deadline, "the server with a mail login does not answer"
+        time.sleep(0.05)
+    commands = anonymous_server_cmds.latest.account_create_send_validation_email
+    body = commands.Req(email=EmailAddress("alice@example.com")).dump()
+    context = ssl.create_default_context(cafile=str(ca_file))
+    connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+    headers = {
+        "Api-Version": str(ApiVersion.API_LATEST_VERSION),
+        "Content-Type": "application/msgpack",
+    }
+    connection.request("POST", "/anonymous_server", body, headers)
+    connection.getresponse().read()
+    connection.close()

@@ -1,0 +1,119 @@
+"""The token and credentials that the scripts generate, and the env files that hold them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from checks.common import after, mode, unchanged_by, values
+from parsec_stack.verify import compose, env_files
+from parsec_stack.verify.site import Site
+
+MIN_SECRET = 20
+
+TOKEN_NAMES = {"PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED"}
+# Each credential with the file in secrets/ that holds it alone.
+CREDENTIALS = {
+    "POSTGRES_PASSWORD": "postgres-password",
+    "S3_ACCESS_KEY": "s3-access-key",
+    "S3_SECRET_KEY": "s3-secret-key",
+    "S3_CONSOLE_USER": None,
+    "S3_CONSOLE_PASSWORD": "s3-console-password",
+}
+ENV_FILES = (
+    "parsec-credentials.env",
+    "parsec-admin-token.env",
+    "parsec-db.env",
+    "parsec-smtp.env",
+    "parsec-s3.env",
+    "parsec.env",
+)
+
+
+@after("admin-token")
+def the_token_is_complete_and_private(site: Site) -> None:
+    """The token and the seed are long, and in a file that its owner alone can read."""
+    complete_and_private(site.folder / "parsec-admin-token.env", TOKEN_NAMES)
+
+
+@after("admin-token")
+def the_token_is_never_printed(site: Site) -> None:
+    """Neither token nor seed is printed."""
+    never_printed(site, "admin-token", "parsec-admin-token.env")
+
+
+@after("admin-token")
+def the_token_stays(site: Site) -> None:
+    """Running it again overwrites nothing."""
+    unchanged_by(site, "gen-admin-token.sh", ["parsec-admin-token.env"])
+
+
+@after("credentials")
+def the_credentials_are_complete_and_private(site: Site) -> None:
+    """The credentials are complete, and in a file that its owner alone can read."""
+    complete_and_private(site.folder / "parsec-credentials.env", set(CREDENTIALS))
+
+
+@after("credentials")
+def the_credentials_need_no_quoting(site: Site) -> None:
+    """The credentials are of letters and digits, so no file has to quote them."""
+    for name, value in values(site.folder / "parsec-credentials.env").items():
+        assert value.isascii(), name
+        assert value.isalnum(), name
+
+
+@after("credentials")
+def the_credentials_are_never_printed(site: Site) -> None:
+    """No credential is printed."""
+    never_printed(site, "credentials", "parsec-credentials.env")
+
+
+@after("credentials")
+def the_credentials_stay(site: Site) -> None:
+    """Running it again overwrites nothing."""
+    unchanged_by(site, "gen-credentials.sh", ["parsec-credentials.env"])
+
+
+@after("credentials")
+def secret_files_hold_the_credentials(site: Site) -> None:
+    """The folder secrets/ is private and holds the same credentials, for containers."""
+    folder = site.folder / "secrets"
+    assert mode(folder) == 0o700, f"secrets/ has mode {mode(folder):o}"
+    expected = values(site.folder / "parsec-credentials.env")
+    for name, file in CREDENTIALS.items():
+        if file:
+            assert (folder / file).read_text().strip() == expected[name], f"secrets/{file}"
+    identities = json.loads((folder / "s3-identities.json").read_text())["identities"]
+    keys = [
+        (key["accessKey"], key["secretKey"]) for one in identities for key in one["credentials"]
+    ]
+    assert (expected["S3_ACCESS_KEY"], expected["S3_SECRET_KEY"]) in keys
+
+
+@after("credentials")
+def env_files_agree(site: Site) -> None:
+    """All env files together mean the same to bash and to compose."""
+    files = list(ENV_FILES)
+    if site.flavour == "native":
+        files.insert(0, "parsec-native.env")
+    present = [name for name in files if (site.folder / name).exists()]
+    if compose.TOOL.path:
+        ports = {name: site.environment[name] for name in site.environment if "_PORT" in name}
+        differences = env_files.differences(present, site.folder, ports)
+        assert not differences, "; ".join(differences)
+
+
+def complete_and_private(path: Path, names: set[str]) -> None:
+    """The env file sets these names to long values, and is its owner's alone."""
+    found = values(path)
+    assert mode(path) == 0o600, f"{path.name} has mode {mode(path):o}"
+    assert set(found) == names, f"{path.name} sets {', '.join(sorted(found))}"
+    for name, value in found.items():
+        assert len(value) >= MIN_SECRET or name.endswith("_USER"), f"{name} is short"
+
+
+def never_printed(site: Site, block: str, file: str) -> None:
+    """No long value of the env file is in what the block has printed."""
+    for name, value in values(site.folder / file).items():
+        if len(value) >= MIN_SECRET:
+            assert value not in site.outputs[block], f"{name} was printed"
