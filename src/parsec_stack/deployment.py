@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def credentials(stack: Stack) -> None:
 def up(stack: Stack, *, wait: bool = True) -> None:
     """Start the services; the Parsec server too once the stack has been completed before."""
     flavour = flavour_of(stack)
-    say(f"up: services, {stack.flavour} flavour, in {stack.folder}")
+    say(f"up: services, {stack.flavour} flavour{hint(stack)}, in {shown(stack.folder)}")
     prepare(stack)
     check_files(stack)
     flavour.check(stack)
@@ -92,6 +93,23 @@ def up(stack: Stack, *, wait: bool = True) -> None:
         settle(stack, wanted)
         if wanted is SUPPORTING:
             say("next: invoke migrate bucket")
+
+
+def hint(stack: Stack) -> str:
+    """How to choose docker instead, where its engine answers and the choice is still open."""
+    from parsec_stack import docker
+
+    if stack.flavour == "docker" or stack.state.get("started"):
+        return ""
+    address = os.environ.get("DOCKER_HOST") or docker.USUAL_ENGINE
+    engine = address.startswith("unix://") and not docker.connection_problem(address)
+    return " (STACK_FLAVOUR=docker chooses Docker, whose engine answers here)" if engine else ""
+
+
+def shown(folder: Path) -> str:
+    """The folder as a user in the current one would name it."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def migrate(stack: Stack, *, wait: bool = True) -> None:
@@ -173,12 +191,13 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
 
 def remove_files(stack: Stack) -> list[str]:
     """Delete what the stack has put into its folder; the names of what stays."""
-    made = {"data", "log", "run", "secrets", ".lock"}
+    made = {"data", "log", "run", "secrets", ".lock", "migrate.log"}
     made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
         stack.state.get("artifacts", {})
     )
     for name in ("custom-ca", "parsec-s3", "parsec-server", "parsec-proxy"):
         made |= {f"{name}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
+    made |= {path.name for path in stack.folder.glob(".setup-tls.*")}
     for name in made:
         delete(stack.folder / name)
     kept = sorted(path.name for path in stack.folder.iterdir() if path.name != ".stack.json")

@@ -31,6 +31,7 @@ OLDEST_ENGINE = (20, 10)
 OLDEST_COMPOSE = (2, 24, 4)
 INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
 NATIVE = "or choose the native flavour"
+USUAL_ENGINE = "unix:///var/run/docker.sock"
 # As whom the containers run that read a private key (compose file).
 KEY_USERS = {"parsec-s3": 1000, "parsec-server": 1234, "parsec-proxy": 101}
 # Seconds that one answer of the engine may take.
@@ -50,7 +51,7 @@ def engine_address() -> str:
     """Where the docker command finds its engine: DOCKER_HOST, or the context in use."""
     command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    return answer.stdout.strip() or "unix:///var/run/docker.sock"
+    return answer.stdout.strip() or USUAL_ENGINE
 
 
 def connection_problem(host: str) -> str | None:

@@ -87,14 +87,19 @@ class Printed:
 
     def add(self, chunk: bytes, final: bool = False) -> None:
         """Take what has arrived; ``final`` completes the last line."""
-        self.rest += self.decoder.decode(chunk, final)
-        lines = self.rest.splitlines(keepends=True)
-        self.rest = "" if final or not lines or lines[-1].endswith("\n") else lines.pop()
+        lines = (self.rest + self.decoder.decode(chunk, final)).split("\n")
+        self.rest = lines.pop()
         for text in lines:
-            text = text.replace(self.noise, "")
-            self.text += text
-            if self.line:
-                self.line(text.rstrip("\r\n"))
+            self.text += f"{self.take(text)}\n"
+        if final and self.rest:
+            self.text += self.take(self.rest)
+
+    def take(self, text: str) -> str:
+        """Hand on the line as a terminal shows it: without what a carriage return overwrites."""
+        text = text.rstrip("\r").rpartition("\r")[2].replace(self.noise, "")
+        if self.line:
+            self.line(text)
+        return text
 
 
 class Shell:

@@ -246,7 +246,7 @@ def claim(stack: Stack) -> None:
             "choose an empty or new folder with --stack or STACK_DIR"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise StackError(f"{folder} is not a folder: choose another with --stack") from None
     except PermissionError:

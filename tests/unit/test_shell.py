@@ -280,3 +280,12 @@ def test_run_block_leaves_services_running(tmp_path: Path) -> None:
         assert lives(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_spinners_leave_their_last_frame(shell: Shell) -> None:
+    """What a carriage return overwrites is not shown, as on a terminal."""
+    lines: list[str] = []
+
+    shell.run(r"printf 'a |\ra /\ra done\nend\r\n'", TIMEOUT, lines.append)
+
+    assert lines == ["a done", "end"]
