@@ -284,8 +284,8 @@ def connections_to_the_server_are_kept(site: Site) -> None:
     server = site.stack.ports["SERVER"]
 
     def used() -> set[int]:
-        connections = psutil.net_connections("inet")
-        return {one.laddr[1] for one in connections if one.raddr and one.raddr[1] == server}
+        ends = [(one.laddr, one.raddr) for one in psutil.net_connections("inet")]
+        return {here.port for here, there in ends if here and there and there.port == server}
 
     before = used()
     for _ in range(30):

@@ -1,0 +1,266 @@
+"""A Parsec client without a user interface: what the server's own bindings need to talk to it.
+
+Source of the protocol: ``parsec._parsec`` of the installed wheel, and ``parsec.asgi.rpc`` for the
+headers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any
+from urllib.parse import urlsplit
+
+from parsec import _parsec as parsec
+
+from parsec_stack.errors import StackError
+
+# How long the server may take over one answer, in seconds.
+TIMEOUT = 30.0
+MSGPACK = "application/msgpack"
+API_VERSION = str(parsec.ApiVersion.API_LATEST_VERSION)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A way to a server: this machine's port, and the CA that is trusted."""
+
+    port: int
+    ca_file: Path
+
+    @contextmanager
+    def connection(self) -> Iterator[http.client.HTTPSConnection]:
+        """A connection; StackError for what goes wrong on it."""
+        trust = ssl.create_default_context(cafile=str(self.ca_file))
+        connection = http.client.HTTPSConnection(
+            "localhost", self.port, timeout=TIMEOUT, context=trust
+        )
+        try:
+            yield connection
+        except (OSError, http.client.HTTPException) as error:
+            raise StackError(f"https://localhost:{self.port}: {error}") from None
+        finally:
+            connection.close()
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> bytes:
+        """The body of the answer; StackError with place and status unless it is 200."""
+        with self.connection() as connection:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        if answer.status != 200:
+            place = f"https://localhost:{self.port}{path.partition('?')[0]}"
+            said = content[:200].decode(errors="replace")
+            raise StackError(f"{method} {place} answered {answer.status}: {said}")
+        return content
+
+    def command(self, path: str, request: Any, headers: dict[str, str] | None = None) -> bytes:
+        """The raw answer to a command of Parsec's protocol."""
+        own = {"Api-Version": API_VERSION, "Content-Type": MSGPACK, "Accept": MSGPACK}
+        return self.request("POST", path, own | (headers or {}), request.dump())
+
+    def administrate(self, method: str, path: str, token: str, **fields: str) -> dict[str, Any]:
+        """What the administration API answers."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        body = json.dumps(fields).encode() if fields else None
+        answer: dict[str, Any] = json.loads(
+            self.request(method, f"/administration{path}", headers, body)
+        )
+        return answer
+
+
+@dataclass(frozen=True)
+class Device:
+    """The first device of an organization's first user: all that it takes to sign in again."""
+
+    organization: str
+    user: str
+    device: str
+    signing_key: str
+
+    @property
+    def author(self) -> parsec.DeviceID:
+        """The device as certificates name it."""
+        return parsec.DeviceID.from_hex(self.device)
+
+    @property
+    def key(self) -> parsec.SigningKey:
+        """The key with which the device signs."""
+        return parsec.SigningKey(bytes.fromhex(self.signing_key))
+
+    def headers(self) -> dict[str, str]:
+        """The device's authentication, as valid as its clock is right."""
+        payload = f"PARSEC-SIGN-ED25519.{self.device}.{int(time.time())}"
+        signature = urlsafe_b64encode(self.key.sign_only_signature(payload.encode())).decode()
+        return {"Authorization": f"Bearer {payload}.{signature}"}
+
+    def ask(self, server: Server, command: Any, *arguments: Any, **fields: Any) -> Any:
+        """The answer to an authenticated command; StackError unless it is the good one."""
+        path = f"/authenticated/{self.organization}"
+        raw = server.command(path, command.Req(*arguments, **fields), self.headers())
+        return accepted(command, raw)
+
+
+def accepted(command: Any, raw: bytes) -> Any:
+    """The good answer to a command; StackError with what came instead."""
+    answer = command.Rep.load(raw)
+    if not isinstance(answer, command.RepOk):
+        name = command.__name__.rpartition(".")[2]
+        raise StackError(f"the server refuses {name}: {type(answer).__name__.removeprefix('Rep')}")
+    return answer
+
+
+def bootstrap(server: Server, link: str, label: str) -> Device:
+    """Become the first user of the organization whose bootstrap link this is.
+
+    User and device get two certificates each: one whole, one without what names the person.
+    """
+    address = parsec.ParsecOrganizationBootstrapAddr.from_url(link)
+    root, signing, private = (
+        parsec.SigningKey.generate(),
+        parsec.SigningKey.generate(),
+        parsec.PrivateKey.generate(),
+    )
+    user, device, now = parsec.UserID.new(), parsec.DeviceID.new(), parsec.DateTime.now()
+    handle = parsec.HumanHandle(parsec.EmailAddress("alice@example.com"), "Alice Example")
+
+    def user_certificate(human: Any) -> bytes:
+        return parsec.UserCertificate(
+            author=None,
+            timestamp=now,
+            user_id=user,
+            human_handle=human,
+            public_key=private.public_key,
+            algorithm=parsec.PrivateKeyAlgorithm.X25519_XSALSA20_POLY1305,
+            profile=parsec.UserProfile.ADMIN,
+        ).dump_and_sign(root)
+
+    def device_certificate(name: Any) -> bytes:
+        return parsec.DeviceCertificate(
+            author=None,
+            timestamp=now,
+            purpose=parsec.DevicePurpose.STANDARD,
+            user_id=user,
+            device_id=device,
+            device_label=name,
+            verify_key=signing.verify_key,
+            algorithm=parsec.SigningKeyAlgorithm.ED25519,
+        ).dump_and_sign(root)
+
+    command = parsec.anonymous_cmds.latest.organization_bootstrap
+    request = command.Req(
+        bootstrap_token=address.token,
+        root_verify_key=root.verify_key,
+        user_certificate=user_certificate(handle),
+        device_certificate=device_certificate(parsec.DeviceLabel(label)),
+        redacted_user_certificate=user_certificate(None),
+        redacted_device_certificate=device_certificate(None),
+        sequester_authority_certificate=None,
+    )
+    organization = address.organization_id.str
+    accepted(command, server.command(f"/anonymous/{organization}", request))
+    return Device(organization, user.hex, device.hex, signing.encode().hex())
+
+
+def create_realm(server: Server, device: Device) -> str:
+    """A new realm, which holds a workspace's files, with its first key; its id in hex."""
+    commands = parsec.authenticated_cmds.latest
+    realm, user = parsec.VlobID.new(), parsec.UserID.from_hex(device.user)
+    role = parsec.RealmRoleCertificate(
+        author=device.author,
+        timestamp=parsec.DateTime.now(),
+        realm_id=realm,
+        user_id=user,
+        role=parsec.RealmRole.OWNER,
+    )
+    certificate = role.dump_and_sign(device.key)
+    device.ask(server, commands.realm_create, realm_role_certificate=certificate)
+    rotation = parsec.RealmKeyRotationCertificate(
+        author=device.author,
+        timestamp=parsec.DateTime.now(),
+        realm_id=realm,
+        key_index=1,
+        encryption_algorithm=parsec.SecretKeyAlgorithm.BLAKE2B_XSALSA20_POLY1305,
+        hash_algorithm=parsec.HashAlgorithm.SHA256,
+        key_canary=token_bytes(32),
+    )
+    device.ask(
+        server,
+        commands.realm_rotate_key,
+        realm_key_rotation_certificate=rotation.dump_and_sign(device.key),
+        per_participant_keys_bundle_access={user: token_bytes(32)},
+        per_sequester_service_keys_bundle_access=None,
+        keys_bundle=token_bytes(32),
+    )
+    return realm.hex
+
+
+def write_block(server: Server, device: Device, realm: str, content: bytes) -> str:
+    """Store a block of the realm; its id in hex."""
+    block = parsec.BlockID.new()
+    device.ask(
+        server,
+        parsec.authenticated_cmds.latest.block_create,
+        block_id=block,
+        realm_id=parsec.VlobID.from_hex(realm),
+        key_index=1,
+        block=content,
+    )
+    return block.hex
+
+
+def read_block(server: Server, device: Device, realm: str, block: str) -> bytes:
+    """The content of a block."""
+    answer = device.ask(
+        server,
+        parsec.authenticated_cmds.latest.block_read,
+        block_id=parsec.BlockID.from_hex(block),
+        realm_id=parsec.VlobID.from_hex(realm),
+    )
+    return bytes(answer.block)
+
+
+def invite(server: Server, device: Device, address: str) -> str:
+    """Invite a user by mail; the invitation's token in hex. StackError if no mail was sent."""
+    command = parsec.authenticated_cmds.latest.invite_new_user
+    answer = device.ask(
+        server, command, claimer_email=parsec.EmailAddress(address), send_email=True
+    )
+    if answer.email_sent != command.InvitationEmailSentStatus.SUCCESS:
+        raise StackError(f"the server could not send the invitation: {answer.email_sent}")
+    return str(answer.token.hex)
+
+
+def event_in(data: str) -> str:
+    """The kind of an event that came as this base64 of a stream's data line."""
+    command = parsec.authenticated_cmds.latest.events_listen
+    return type(accepted(command, b64decode(data)).unit).__name__.removeprefix("APIEvent")
+
+
+def answer_invitation(server: Server, link: str) -> None:
+    """Follow the link of an invitation mail: its token must open the organization's door."""
+    address = parsec.ParsecInvitationAddr.from_url(link, allow_http_redirection=True)
+    command = parsec.invited_cmds.latest.invite_info
+    headers = {"Authorization": f"Bearer {address.token.hex}"}
+    path = f"/invited/{address.organization_id.str}"
+    accepted(command, server.command(path, command.Req(), headers))
+
+
+def redirection(server: Server, link: str) -> str:
+    """Where the server sends a browser that opens the link of a mail."""
+    parts = urlsplit(link)
+    with server.connection() as connection:
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.getheader("Location") or f"nowhere, it answers {answer.status}"

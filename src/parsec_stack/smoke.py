@@ -1,0 +1,244 @@
+"""Use a server as a client does: from a new organization to a block read back and a mail answered.
+
+``write`` and ``read_back`` are for tests that do something to the server in between.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from secrets import token_bytes, token_hex
+from typing import Any
+
+from parsec_stack import client, inbox
+from parsec_stack.client import Device, Server
+from parsec_stack.console import say
+from parsec_stack.errors import StackError
+from parsec_stack.stack import Stack
+
+BLOCK_SIZE = 65536
+# How long an event may take to arrive, in seconds; less than the pause between two keepalives.
+EVENT_WITHIN = 15
+LINK = re.compile(r"https://\S+?/redirect/[^\s\"'<>\]\)]+")
+
+
+@dataclass
+class Traces:
+    """What was written to a server, and the keys with which to read it again."""
+
+    device: Device
+    realm: str
+    # The content of each block in hex, by the block's id.
+    blocks: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The traces for a file; they hold a private key."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Traces:
+        """The traces that ``as_json`` gave."""
+        return cls(Device(**content["device"]), content["realm"], content["blocks"])
+
+
+def run_stack(stack: Stack) -> None:
+    """Exercise the stack's server directly and through its proxy; StackError at the first fault."""
+    for way, port in (("directly", "SERVER"), ("through the proxy", "PROXY")):
+        say(f"smoke: {way}, port {stack.ports[port]}")
+        Exercise(stack, server_of(stack, port), way).run()
+
+
+def server_of(stack: Stack, port: str = "SERVER") -> Server:
+    """The way to the stack's server: ``SERVER`` itself, or by its ``PROXY``."""
+    return Server(stack.ports[port], stack.folder / "custom-ca.crt")
+
+
+def write(stack: Stack, blocks: int = 1) -> Traces:
+    """Write an organization, a realm and some blocks."""
+    server = server_of(stack)
+    device = new_organization(stack, server)
+    traces = Traces(device, client.create_realm(server, device))
+    for _ in range(blocks):
+        write_block(server, traces)
+    return traces
+
+
+def write_block(server: Server, traces: Traces) -> None:
+    """Write one block of random bytes, and keep it in the traces once it is acknowledged."""
+    content = token_bytes(BLOCK_SIZE)
+    block = client.write_block(server, traces.device, traces.realm, content)
+    traces.blocks[block] = content.hex()
+
+
+def read_back(stack: Stack, traces: Traces) -> None:
+    """Read all that was written; StackError for what is lost or differs."""
+    server = server_of(stack)
+    for block, content in traces.blocks.items():
+        if client.read_block(server, traces.device, traces.realm, block).hex() != content:
+            raise StackError(f"the block {block} is not what was written")
+
+
+def new_organization(stack: Stack, server: Server) -> Device:
+    """A new organization with its first user."""
+    name = f"Smoke{token_hex(6)}"
+    path = "/organizations"
+    token = administration_token(stack)
+    link = server.administrate("POST", path, token, organization_id=name)["bootstrap_url"]
+    return client.bootstrap(server, link, "smoke")
+
+
+def administration_token(stack: Stack) -> str:
+    """The token of the stack's server."""
+    return stack.env_file("parsec-admin-token.env")["PARSEC_ADMINISTRATION_TOKEN"]
+
+
+class Exercise:
+    """One way to the server, tried step by step."""
+
+    def __init__(self, stack: Stack, server: Server, way: str) -> None:
+        """Begin with nothing done."""
+        self.stack = stack
+        self.server = server
+        self.way = way
+        self.device: Device
+        self.traces: Traces
+
+    def run(self) -> None:
+        """All steps; StackError names the one that fails."""
+        steps: list[tuple[str, Callable[[], str]]] = [
+            ("organization", self.organization),
+            ("events by HTTP/1.1", lambda: self.events(by_http1)),
+            ("block", self.block),
+            ("statistics", self.statistics),
+            ("invitation", self.invitation),
+        ]
+        if self.server.port == self.stack.ports["PROXY"]:
+            steps.append(("events by HTTP/2", lambda: self.events(by_http2)))
+        for name, step in steps:
+            started = time.monotonic()
+            try:
+                result = step()
+            except StackError as error:
+                raise StackError(f"smoke, {self.way}, {name}: {error}") from None
+            say(f"  {name:<18} {result} ({time.monotonic() - started:.1f} s)")
+
+    def organization(self) -> str:
+        """Create an organization and its first user."""
+        self.device = new_organization(self.stack, self.server)
+        return f"{self.device.organization} created, its first user signed in"
+
+    def events(self, channel: Callable[..., Any]) -> str:
+        """Hear of a realm while it is created."""
+        with channel(self.server, self.device) as lines:
+            await_event(lines)  # the organization's settings, which begin every stream
+            self.traces = Traces(self.device, client.create_realm(self.server, self.device))
+            event = await_event(lines)
+        return f"{event} arrived as it happened"
+
+    def block(self) -> str:
+        """Write a block, and read it back."""
+        write_block(self.server, self.traces)
+        block, content = self.traces.blocks.popitem()
+        found = client.read_block(self.server, self.device, self.traces.realm, block)
+        if found.hex() != content:
+            raise StackError("what was read is not what was written")
+        return f"{BLOCK_SIZE} bytes written to the object store and read back"
+
+    def statistics(self) -> str:
+        """The administrator sees the block and the user."""
+        path = f"/organizations/{self.device.organization}/stats"
+        found = self.server.administrate("GET", path, administration_token(self.stack))
+        if (found["data_size"], found["active_users"]) != (BLOCK_SIZE, 1):
+            raise StackError(f"{found['data_size']} bytes of {found['active_users']} users")
+        return f"{found['data_size']} bytes, {found['active_users']} user"
+
+    def invitation(self) -> str:
+        """Invite somebody; the mail arrives, its link leads to the proxy and opens the door."""
+        address = f"bob.{token_hex(6)}@example.com"
+        client.invite(self.server, self.device, address)
+        mail = inbox.await_mail(self.stack.ports["INBOX"], address)
+        link = link_in(inbox.text_of(mail))
+        place = f"localhost:{self.stack.ports['PROXY']}"
+        usual = link.startswith("https://localhost/") and self.stack.ports["PROXY"] == 443
+        if not usual and not link.startswith(f"https://{place}/"):
+            raise StackError(f"the mail's link does not lead to {place}: {link.partition('?')[0]}")
+        there = client.redirection(server_of(self.stack, "PROXY"), link)
+        if not there.startswith("parsec3://localhost"):
+            raise StackError(f"the mail's link leads to {there.partition('?')[0]}")
+        client.answer_invitation(self.server, link)
+        return f"mail from {mail['From']} arrived, its link answers"
+
+
+def link_in(text: str) -> str:
+    """The link that the invitation mail wants to be followed."""
+    found = LINK.search(text)
+    if not found:
+        raise StackError("the mail holds no link")
+    return found[0]
+
+
+def event_headers(device: Device) -> dict[str, str]:
+    """What a stream of events is asked for with."""
+    return device.headers() | {"Accept": "text/event-stream", "Api-Version": client.API_VERSION}
+
+
+@contextmanager
+def by_http1(server: Server, device: Device) -> Iterator[Iterator[str]]:
+    """The lines of the device's events, by HTTP/1.1."""
+    with server.connection() as connection:
+        connection.timeout = EVENT_WITHIN
+        path = f"/authenticated/{device.organization}/events"
+        connection.request("GET", path, headers=event_headers(device))
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise StackError(f"the events are refused with {answer.status}")
+        yield (line.decode() for line in iter(answer.readline, b""))
+
+
+@contextmanager
+def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
+    """The lines of the device's events, by HTTP/2; headers go through a pipe, not by arguments."""
+    url = f"https://localhost:{server.port}/authenticated/{device.organization}/events"
+    options = ["--silent", "--show-error", "--fail", "--http2", "--no-buffer"]
+    options += [
+        "--dump-header",
+        "-",
+        "--cacert",
+        str(server.ca_file),
+        "--max-time",
+        str(EVENT_WITHIN),
+    ]
+    process = subprocess.Popen(
+        ["curl", "--config", "-", *options, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        for name, value in event_headers(device).items():
+            process.stdin.write(f'header = "{name}: {value}"\n')
+        process.stdin.close()
+        first = process.stdout.readline().split()
+        if first != ["HTTP/2", "200"]:
+            raise StackError(f"the events are answered by {' '.join(first) or 'nothing'}")
+        yield iter(process.stdout.readline, "")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def await_event(lines: Iterator[str]) -> str:
+    """The kind of the next event; StackError if none arrives in time."""
+    for line in lines:
+        kind, _, data = line.strip().partition(":")
+        if kind == "data" and data:
+            return client.event_in(data)
+    raise StackError(f"no event arrived within {EVENT_WITHIN} s")
