@@ -23,7 +23,7 @@ from parsec_stack.stack import Stack
 BLOCK_SIZE = 65536
 # How long an event may take to arrive, in seconds; less than the pause between two keepalives.
 EVENT_WITHIN = 15
-LINK = re.compile(r"https://\S+?/redirect/[^\s\"'<>\]\)]+")
+LINK = re.compile(r"https://\S+?/redirect/[^\s\"'<>\]),]+")
 
 
 @dataclass
