@@ -29,18 +29,18 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "tests/unit", *session.posargs)
 
 
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the guide as HTML; every warning is an error."""
-    session.run(
-        "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/html", *session.posargs
-    )
-
-
 @nox.session(name="docs-test")
 def docs_test(session: nox.Session) -> None:
     """Do what the guide's reader does, from an empty folder, and account for every block."""
     session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the guide as HTML, with the evidence of docs-test; every warning is an error."""
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/html", *session.posargs
+    )
 
 
 @nox.session(name="docs-live", default=False)
