@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parsec_stack import native
-from parsec_stack.stack import ARTIFACTS, PORTS, ROOT, Stack
+from parsec_stack.stack import ARTIFACTS, ROOT, Stack
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000
@@ -64,6 +64,7 @@ def again(runs: int) -> None:
 def listing(runs: int) -> None:
     """``invoke --list`` against that of a tasks.py that does nothing."""
     with folder() as path:
+        path.mkdir()
         (path / "tasks.py").write_text(EMPTY_TASKS)
         command = ["invoke", "--list"]
         ours, theirs = [], []
@@ -87,15 +88,18 @@ def proxy(runs: int) -> None:
 
 
 def overhead(_: int) -> None:
-    """What docs-test takes beside the blocks' own run time, from its last report."""
+    """What docs-test takes beside running the blocks and their checks, from its last report."""
     report = ROOT / "build" / "docs-test" / "report.json"
     if not report.exists():
         print("overhead: no report yet: run 'nox -s docs-test' first")
         return
     content = json.loads(report.read_text())
-    blocks = sum(block["seconds"] for block in content["blocks"])
+    blocks, checks = content["blocks_seconds"], content["checks_seconds"]
     ratio = content["overhead_seconds"] / blocks
-    print(f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10)")
+    print(
+        f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10), "
+        f"and {checks:.1f} s in checks of what the prose promises"
+    )
 
 
 MEASURES: dict[str, Callable[[int], None]] = {
@@ -166,21 +170,21 @@ def by_hand(path: Path) -> float:
     elapsed = time.perf_counter() - started
     for pid in log.read_text().split():
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGINT)
-    native.end_orphans(stack_of(path))
+            os.kill(int(pid), signal.SIGTERM)
     if answer.returncode:
         sys.exit("by-hand.sh failed")
-    await_free_ports()
+    await_free_ports(stack_of(path))
     return elapsed
 
 
-def await_free_ports() -> None:
+def await_free_ports(stack: Stack) -> None:
     """Wait until the services of the last run have let go of their ports."""
-    deadline = time.monotonic() + 30
-    ports = [port + 11000 for port in PORTS.values()]
     from parsec_stack import probes
 
-    while any(probes.listens(port) for port in ports) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while any(probes.listens(port) for _, port in native.inner_ports(stack)):
+        if time.monotonic() > deadline:
+            sys.exit("the services of by-hand.sh do not end")
         time.sleep(0.1)
 
 

@@ -37,6 +37,8 @@ class Outcome:
     outcome: Kind
     reason: str = ""
     seconds: float = 0.0
+    # What the checks of the prose took beside, in seconds.
+    check_seconds: float = 0.0
     output: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class Outcome:
             "outcome": self.outcome,
             "reason": self.reason,
             "seconds": round(self.seconds, 3),
+            "check_seconds": round(self.check_seconds, 3),
             "output": self.output,
         }
 
@@ -75,16 +78,18 @@ def summary(outcomes: list[Outcome]) -> str:
 def compose(
     outcomes: list[Outcome], *, versions: dict[str, Any], tools: dict[str, str], notes: list[str]
 ) -> dict[str, Any]:
-    """The whole report. ``overhead_seconds`` is the time that was not a block's own."""
+    """The whole report. ``overhead_seconds`` is the time of neither blocks nor checks."""
     started = psutil.Process().create_time()
     duration = datetime.now(UTC).timestamp() - started
     counts = Counter(outcome.outcome for outcome in outcomes)
     own = sum(outcome.seconds for outcome in outcomes)
+    checks = sum(outcome.check_seconds for outcome in outcomes)
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "duration": round(duration, 3),
         "blocks_seconds": round(own, 3),
-        "overhead_seconds": round(duration - own, 3),
+        "checks_seconds": round(checks, 3),
+        "overhead_seconds": round(duration - own - checks, 3),
         "versions": {"python": platform.python_version(), "platform": platform.platform()}
         | versions,
         "tools": tools,

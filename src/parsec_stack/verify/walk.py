@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from contextlib import suppress
 from typing import Protocol
 
@@ -72,6 +73,7 @@ class Walk:
         self.last: dict[str, tuple[Outcome, str]] = {}
         self.printed = ""
         self.seconds = 0.0
+        self.check_seconds = 0.0
 
     def reach(self, block: Block) -> Outcome:
         """How the block fares, after all before it."""
@@ -81,7 +83,7 @@ class Walk:
 
     def take(self, block: Block) -> Outcome:
         """The next block."""
-        self.printed, self.seconds = "", 0.0
+        self.printed, self.seconds, self.check_seconds = "", 0.0, 0.0
         outcome, reason = self.try_block(block)
         result = Outcome(
             block=block,
@@ -89,6 +91,7 @@ class Walk:
             outcome=outcome,
             reason=self.redact(reason),
             seconds=self.seconds,
+            check_seconds=self.check_seconds,
             output=self.redact(without_ansi(self.printed)),
         )
         if block.kind == "command":
@@ -175,10 +178,13 @@ class Walk:
     def provoke(self, provocation: object) -> str:
         """What the software prints when it is provoked."""
         assert callable(provocation)
+        started = time.monotonic()
         try:
             self.printed = provocation(self.site)
         except Exception as error:  # whatever its own checks raise
             raise Stuck(f"the message could not be provoked: {describe(error)}") from None
+        finally:
+            self.seconds = time.monotonic() - started
         return self.printed
 
     def sources(self, origin: str) -> list[str]:
@@ -219,11 +225,14 @@ class Walk:
 
     def check(self, block: Block) -> None:
         """Run the checks that are registered after the block."""
+        started = time.monotonic()
         for check in self.registry.checks.get(block.name or "", []):
             try:
                 check(self.site)
             except Exception as error:  # a check may find the state odd in any way
                 raise Stuck(f"not so: {sentence(check)}. {describe(error)}") from None
+            finally:
+                self.check_seconds = time.monotonic() - started
 
     def examine(self, block: Block) -> None:
         """Let the tools say what is wrong with the block."""
