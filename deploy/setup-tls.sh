@@ -171,7 +171,12 @@ hand_over_keys() {
 }
 
 make_ca
+running=()
 for service in parsec-s3 parsec-server parsec-proxy; do
-    make_certificate "$service"
+    make_certificate "$service" &
+    running+=($!)
+done
+for certificate in "${running[@]}"; do
+    wait "$certificate"
 done
 hand_over_keys

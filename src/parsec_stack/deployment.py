@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -324,8 +325,8 @@ def check_files(stack: Stack) -> None:
         if not (stack.folder / name).exists():
             raise StackError(f"{stack.folder / name} is missing: run 'invoke adminToken' first")
     check_env_files(stack)
-    for name in CERTIFICATES:
-        check_validity(stack.folder / name)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(check_validity, (stack.folder / name for name in CERTIFICATES)))
 
 
 def check_env_files(stack: Stack) -> None:

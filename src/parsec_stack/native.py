@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +209,7 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
 def services(stack: Stack) -> list[Service]:
     """All services with their state, health, address and version."""
     from concurrent.futures import ThreadPoolExecutor
+    from importlib import metadata
 
     states = dict.fromkeys(SERVICES, "stopped")
     if is_up(stack):
