@@ -7,6 +7,7 @@ nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
 SHELL = ["scripts/run", "scripts/lock", ".ci/run"]
+PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
 PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
 
 
@@ -17,10 +18,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", *PYTHON)
     session.run("mypy")
     session.run("shellcheck", *SHELL)
-    session.run("sphinx-lint", "--enable=all", "--disable=line-too-long", "docs", *session.posargs)
-    session.run(
-        "codespell", "README.rst", "CONTRIBUTING.rst", "docs", "deploy", "scripts", "src", "tests"
-    )
+    session.run("sphinx-lint", "--enable=all", "--disable=line-too-long", *PROSE, *session.posargs)
+    session.run("codespell", *PROSE, "deploy", "scripts", "src", "tests")
 
 
 @nox.session

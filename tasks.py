@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invoke import Collection
 
 from parsec_stack import session
-from parsec_stack.session import stack_task
+from parsec_stack.session import project_task, stack_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,15 @@ def destroy(stack: Stack, yes: bool = False) -> None:
     session.deployment().destroy(stack, confirmed=yes)
 
 
+@project_task(help={"minio": "MinIO's too", "force": "also those that were pulled"})
+def images(minio: bool = False, force: bool = False) -> None:
+    """Build the docker flavour's images from packages, without a registry."""
+    from parsec_stack import images as builder
+
+    builder.build(minio=minio, force=force)
+
+
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, logs, restart, down, destroy,
+    status, logs, restart, down, destroy, images,
 )  # fmt: skip

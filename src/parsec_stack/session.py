@@ -74,6 +74,23 @@ def stack_task(
     return decorate
 
 
+def project_task(**keywords: Any) -> Callable[[Body], Task[Any]]:
+    """Make a task of a function that is about the project, not about a stack."""
+
+    def decorate(body: Body) -> Task[Any]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            with Told():
+                body(**given)
+
+        own = inspect.signature(body).parameters.values()
+        context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+        return Task(run, name=body.__name__, **keywords)
+
+    return decorate
+
+
 def signature(body: Body) -> inspect.Signature:
     """The function's own parameters behind invoke's context, and the stack's options."""
     first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
