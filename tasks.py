@@ -77,9 +77,9 @@ def status(stack: Stack, json: bool = False) -> None:
     iterable=["service"],
     help={"follow": "keep printing", "service": "only this one; may be repeated"},
 )
-def logs(stack: Stack, service: Sequence[str] = (), follow: bool = False) -> None:
+def logs(stack: Stack, service: Sequence[str] | None = None, follow: bool = False) -> None:
     """Print what the services said."""
-    session.deployment().logs(stack, tuple(service), follow=follow)
+    session.deployment().logs(stack, tuple(service or ()), follow=follow)
 
 
 @stack_task()
