@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import time
@@ -244,8 +245,10 @@ class Walk:
         if self.shell:
             self.shell.close()
         base = self.site.folder.parent
-        if not self.missing and processes.within(base):
-            self.stop()
+        if not self.missing:
+            if processes.within(base):
+                self.stop()
+            importlib.import_module(f"parsec_stack.{self.site.flavour}").remove(self.site.stack)
         return processes.end(base)
 
     def stop(self) -> None:
