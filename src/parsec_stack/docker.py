@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from parsec_stack import probes
-from parsec_stack.console import say
+from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder
 from parsec_stack.service import Service
@@ -22,6 +22,7 @@ from parsec_stack.stack import SERVICES, Stack, write_atomically
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.volumes import Volume
 
 COMPOSE_FILE = "parsec-server.docker.yaml"
 PROJECT = "com.docker.compose.project"
@@ -167,10 +168,9 @@ def compose(stack: Stack, *arguments: str) -> str:
 def containers(stack: Stack) -> dict[str, Container]:
     """The container of each service that has one; of several, the one that is worst off."""
     order = ("exited", "dead", "created", "restarting", "paused", "removing", "running")
-    labels = {"label": f"{PROJECT}={project(stack)}"}
     found = [
         container
-        for container in engine().containers.list(all=True, sparse=True, filters=labels)
+        for container in engine().containers.list(all=True, sparse=True, filters=mine(stack))
         if container.attrs["Labels"].get("com.docker.compose.oneoff") != "True"
     ]
     found.sort(key=lambda container: order.index(container.attrs["State"]), reverse=True)
@@ -188,12 +188,31 @@ def check(stack: Stack) -> None:
     if problem := engine_problem():
         raise StackError(problem)
     write_settings(stack)
+    notice_loss(stack)
     check_keys(stack)
     check_names(stack)
     if not is_up(stack):
         for service, port in published_ports(stack):
             check_port(service, port)
     fetch_images(stack)
+
+
+def notice_loss(stack: Stack) -> None:
+    """Forget that the stack was completed if its data are gone, as after ``down --volumes``."""
+    if stack.state.get("complete") and not volumes(stack):
+        warn("note: this stack's volumes are gone: it begins anew, with an empty database")
+        stack.remember(complete=False)
+
+
+def volumes(stack: Stack) -> list[Volume]:
+    """The volumes of the stack, with its data."""
+    found: list[Volume] = engine().volumes.list(filters=mine(stack))
+    return found
+
+
+def mine(stack: Stack) -> dict[str, str]:
+    """The engine's filter for what belongs to the stack."""
+    return {"label": f"{PROJECT}={project(stack)}"}
 
 
 def check_keys(stack: Stack) -> None:
@@ -400,11 +419,10 @@ def await_end(stack: Stack) -> None:
 
 def remove(stack: Stack) -> None:
     """Remove what the stack has in the engine: containers, networks and volumes, no images."""
-    mine = {"label": f"{PROJECT}={project(stack)}"}
-    for container in engine().containers.list(all=True, sparse=True, filters=mine):
+    for container in engine().containers.list(all=True, sparse=True, filters=mine(stack)):
         container.remove(force=True, v=True)
-    for network in engine().networks.list(filters=mine):
+    for network in engine().networks.list(filters=mine(stack)):
         network.remove()
-    for volume in engine().volumes.list(filters=mine):
+    for volume in volumes(stack):
         volume.remove()
     (stack.folder / ".env").unlink(missing_ok=True)
