@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parsec_stack import guide, schema, shell
+from parsec_stack import guide, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.stack import DOCS, SERVICES, Stack
@@ -260,9 +260,27 @@ def logs(stack: Stack, names: tuple[str, ...], *, follow: bool) -> None:
 def settle(stack: Stack, services: Iterable[str]) -> None:
     """Wait until the services are ready; StackError with the reason when one will not be."""
     flavour = flavour_of(stack)
+    services = tuple(services)
     waiting = [name for name in services if not flavour.probe(stack, name)]
-    if not waiting:
-        return
+    if waiting:
+        await_all(stack, flavour, waiting)
+    if "parsec-server" in services:
+        await_route(stack)
+
+
+def await_route(stack: Stack) -> None:
+    """Wait until the proxy has found the server, which may have got a new address."""
+    deadline = time.monotonic() + READY_WITHIN
+    while not probes.serves_parsec(stack.ports["PROXY"], stack.folder / "custom-ca.crt"):
+        if time.monotonic() > deadline:
+            raise StackError(
+                "the proxy does not reach the server: see 'invoke logs --service parsec-proxy'"
+            )
+        time.sleep(POLL)
+
+
+def await_all(stack: Stack, flavour: Any, waiting: list[str]) -> None:
+    """Wait until these services are ready, with progress."""
     started = time.monotonic()
     with Progress(tuple(waiting)) as progress:
         while waiting:

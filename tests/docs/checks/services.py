@@ -212,8 +212,13 @@ def the_store_reports_nothing(site: Site) -> None:
 @after("restart-native", "restart-docker", "renew-restart-native", "renew-restart-docker",
        "unscale-docker")  # fmt: skip
 def everything_answers_again(site: Site) -> None:
-    """All services become ready again."""
+    """All services become ready again, and the proxy finds the server."""
     await_ready(site, SERVICES)
+    deadline = time.monotonic() + READY_WITHIN
+    ca_file = site.folder / "custom-ca.crt"
+    while not probes.serves_parsec(site.stack.ports["PROXY"], ca_file):
+        assert time.monotonic() < deadline, "the proxy does not find the server"
+        time.sleep(POLL)
 
 
 @after("status-native")

@@ -1,0 +1,127 @@
+"""What the guide promises of the containers: several servers at work, and that they come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from checks.common import after
+from checks.services import READY_WITHIN, await_ready, client_address
+from parsec_stack import client, docker, probes, smoke
+from parsec_stack.stack import SERVICES
+from parsec_stack.verify.site import Site
+
+POLL = 0.05
+REPLICAS = 3
+CLIENTS = 4
+REQUESTS = 60
+
+
+def replicas(site: Site) -> list[Any]:
+    """The containers of the Parsec server that run."""
+    labels = [f"{docker.PROJECT}={docker.project(site.stack)}", f"{docker.SERVICE}=parsec-server"]
+    return list(docker.engine().containers.list(filters={"label": labels}))
+
+
+def ask(site: Site, path: str = "/") -> int | None:
+    """What the proxy answers."""
+    return probes.status(site.stack.ports["PROXY"], path, site.folder / "custom-ca.crt")
+
+
+@after("ping-mail-docker")
+def what_dies_is_restarted(site: Site) -> None:
+    """A container whose program is killed comes back by itself."""
+    if os.geteuid() != 0:
+        return  # only root may kill what containers run
+    for service in SERVICES:
+        container = docker.containers(site.stack)[service]
+        container.reload()
+        killed = container.attrs["State"]["Pid"]
+        os.kill(killed, signal.SIGKILL)
+        deadline = time.monotonic() + READY_WITHIN
+        while container.attrs["State"]["Pid"] in (0, killed):
+            assert time.monotonic() < deadline, f"{service} does not come back"
+            time.sleep(POLL)
+            container.reload()
+    await_ready(site, SERVICES)
+
+
+@after("scale-docker")
+def requests_are_spread(site: Site) -> None:
+    """Every one of the servers gets some of the proxy's requests."""
+    mark = f"/?spread-{os.getpid()}"
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        answers = {ask(site, mark) for _ in range(4 * REPLICAS)}
+        served = [mark in container.logs(tail=500).decode() for container in replicas(site)]
+        if answers == {200} and len(served) == REPLICAS and all(served):
+            return
+        told = f"of {len(served)} servers {sum(served)} were asked, with {answers}"
+        assert time.monotonic() < deadline, told
+        time.sleep(POLL)
+
+
+@after("scale-docker")
+def events_cross_between_servers(site: Site) -> None:
+    """A client hears from one server what happened on another."""
+    proxy = smoke.server_of(site.stack, "PROXY")
+    token = smoke.administration_token(site.stack)
+    link = proxy.administrate("POST", "/organizations", token, organization_id="Crossing")
+    device = client.bootstrap(proxy, link["bootstrap_url"], "docs-test")
+    # Each new connection of the proxy's goes to another server than the one before.
+    for _ in range(REPLICAS):
+        with smoke.by_http1(proxy, device) as lines:
+            smoke.await_event(lines)
+            client.create_realm(proxy, device)
+            assert smoke.await_event(lines) == "RealmCertificate"
+
+
+@after("scale-docker")
+def a_lost_server_costs_no_request(site: Site) -> None:
+    """One of the servers is killed under load, and every request is answered."""
+    doomed = replicas(site)[0]
+
+    def load(number: int) -> list[int | None]:
+        answers = [ask(site) for _ in range(REQUESTS)]
+        if number == 0:
+            doomed.kill()
+        return answers + [ask(site) for _ in range(REQUESTS)]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = [answer for some in pool.map(load, range(CLIENTS)) for answer in some]
+    assert len(replicas(site)) == REPLICAS - 1
+    wrong = [answer for answer in answers if answer != 200]
+    assert not wrong, f"{len(wrong)} of {len(answers)} requests failed, with {set(wrong)}"
+
+
+@after("proxy-check-docker")
+def the_proxy_tells_who_asks(site: Site) -> None:
+    """Through the proxy the server sees the client's address, not the proxy's or a claimed one."""
+    container = docker.containers(site.stack)["parsec-proxy"]
+    container.reload()
+    networks = container.attrs["NetworkSettings"]["Networks"].values()
+    line = client_address(site, "127.0.0.2", site.stack.ports["PROXY"])
+    for network in networks:
+        assert f"{network['IPAddress']}:" not in line, line
+    assert "192.0.2." not in line, line
+
+
+@after("up-docker")
+def containers_are_hardened(site: Site) -> None:
+    """No service runs as root, has a capability, gains one, or writes to its own file system."""
+    for name, container in docker.containers(site.stack).items():
+        container.reload()
+        host, config = container.attrs["HostConfig"], container.attrs["Config"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert not host["CapAdd"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert not config["User"].startswith(("0", "root")), name
+        assert config["User"], name
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", name
+        mounts = [mount["Source"] for mount in container.attrs["Mounts"] if mount["Type"] == "bind"]
+        assert not [source for source in mounts if Path(source).is_socket()], name
