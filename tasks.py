@@ -108,7 +108,15 @@ def images(minio: bool = False, force: bool = False) -> None:
     builder.build(minio=minio, force=force)
 
 
+@project_task()
+def bundle() -> None:
+    """Write images, wheels and guide into one archive, for a machine without network."""
+    from parsec_stack import bundle as archive
+
+    archive.write()
+
+
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, logs, restart, down, destroy, images,
+    status, logs, restart, down, destroy, images, bundle,
 )  # fmt: skip
