@@ -102,13 +102,14 @@ def accept_built(lock: Path, wheels: Path) -> None:
 
 
 def save_checkout(folder: Path) -> None:
-    """Lay down the files of the last commit."""
+    """Lay down the files of the last commit, and where uv finds the wheels: it has no variable."""
     folder.mkdir()
     archive = folder.with_suffix(".tar")
     images.run("git", "archive", f"--output={archive}", "HEAD", cwd=ROOT)
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")
     archive.unlink()
+    (folder / "uv.toml").write_text('no-index = true\nfind-links = ["../wheels"]\n')
 
 
 def build_guide(folder: Path) -> None:

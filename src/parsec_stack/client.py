@@ -13,15 +13,21 @@ import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
-from parsec import _parsec as parsec
-
 from parsec_stack.errors import StackError
+
+try:
+    from parsec import _parsec as parsec
+except ImportError:
+    raise StackError(
+        "a client needs the package parsec-cloud, which this environment lacks "
+        "(it has no wheel for every platform: the README names them)"
+    ) from None
 
 # How long the server may take over one answer, in seconds.
 TIMEOUT = 30.0
@@ -39,7 +45,10 @@ class Server:
     @contextmanager
     def connection(self) -> Iterator[http.client.HTTPSConnection]:
         """A connection; StackError for what goes wrong on it."""
-        trust = ssl.create_default_context(cafile=str(self.ca_file))
+        try:
+            trust = ssl.create_default_context(cafile=str(self.ca_file))
+        except OSError as error:
+            raise StackError(f"{self.ca_file} cannot be trusted: {error.strerror}") from None
         connection = http.client.HTTPSConnection(
             "localhost", self.port, timeout=TIMEOUT, context=trust
         )
@@ -73,9 +82,9 @@ class Server:
         """What the administration API answers."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = json.dumps(fields).encode() if fields else None
-        answer: dict[str, Any] = json.loads(
-            self.request(method, f"/administration{path}", headers, body)
-        )
+        content = self.request(method, f"/administration{path}", headers, body)
+        with understood("the administration's answer"):
+            answer: dict[str, Any] = json.loads(content)
         return answer
 
 
@@ -86,7 +95,7 @@ class Device:
     organization: str
     user: str
     device: str
-    signing_key: str
+    signing_key: str = field(repr=False)
 
     @property
     def author(self) -> parsec.DeviceID:
@@ -111,11 +120,21 @@ class Device:
         return accepted(command, raw)
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """StackError instead of the ValueError of what cannot be parsed."""
+    try:
+        yield
+    except ValueError as error:
+        raise StackError(f"{what} makes no sense: {error}") from None
+
+
 def accepted(command: Any, raw: bytes) -> Any:
     """The good answer to a command; StackError with what came instead."""
-    answer = command.Rep.load(raw)
+    name = command.__name__.rpartition(".")[2]
+    with understood(f"the answer to {name}"):
+        answer = command.Rep.load(raw)
     if not isinstance(answer, command.RepOk):
-        name = command.__name__.rpartition(".")[2]
         raise StackError(f"the server refuses {name}: {type(answer).__name__.removeprefix('Rep')}")
     return answer
 
@@ -125,7 +144,8 @@ def bootstrap(server: Server, link: str, label: str) -> Device:
 
     User and device get two certificates each: one whole, one without what names the person.
     """
-    address = parsec.ParsecOrganizationBootstrapAddr.from_url(link)
+    with understood("the bootstrap link"):
+        address = parsec.ParsecOrganizationBootstrapAddr.from_url(link)
     root, signing, private = (
         parsec.SigningKey.generate(),
         parsec.SigningKey.generate(),
@@ -170,6 +190,11 @@ def bootstrap(server: Server, link: str, label: str) -> Device:
     organization = address.organization_id.str
     accepted(command, server.command(f"/anonymous/{organization}", request))
     return Device(organization, user.hex, device.hex, signing.encode().hex())
+
+
+def sign_in(server: Server, device: Device) -> None:
+    """Ask for the organization's information, as a client does that signs in."""
+    device.ask(server, parsec.authenticated_cmds.latest.organization_info)
 
 
 def create_realm(server: Server, device: Device) -> str:
@@ -244,12 +269,15 @@ def invite(server: Server, device: Device, address: str) -> str:
 def event_in(data: str) -> str:
     """The kind of an event that came as this base64 of a stream's data line."""
     command = parsec.authenticated_cmds.latest.events_listen
-    return type(accepted(command, b64decode(data)).unit).__name__.removeprefix("APIEvent")
+    with understood("the event"):
+        raw = b64decode(data)
+    return type(accepted(command, raw).unit).__name__.removeprefix("APIEvent")
 
 
 def answer_invitation(server: Server, link: str) -> None:
     """Follow the link of an invitation mail: its token must open the organization's door."""
-    address = parsec.ParsecInvitationAddr.from_url(link, allow_http_redirection=True)
+    with understood("the mail's link"):
+        address = parsec.ParsecInvitationAddr.from_url(link, allow_http_redirection=True)
     command = parsec.invited_cmds.latest.invite_info
     headers = {"Authorization": f"Bearer {address.token.hex}"}
     path = f"/invited/{address.organization_id.str}"

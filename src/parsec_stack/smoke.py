@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from secrets import token_bytes, token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
 from parsec_stack import client, inbox
 from parsec_stack.client import Device, Server
@@ -123,12 +125,14 @@ class Exercise:
             try:
                 result = step()
             except StackError as error:
-                raise StackError(f"smoke, {self.way}, {name}: {error}") from None
+                message = f"smoke, {self.way}, {name}: {error}; see 'invoke logs'"
+                raise StackError(message) from None
             say(f"  {name:<18} {result} ({time.monotonic() - started:.1f} s)")
 
     def organization(self) -> str:
-        """Create an organization and its first user."""
+        """Create an organization and its first user, who signs in."""
         self.device = new_organization(self.stack, self.server)
+        client.sign_in(self.server, self.device)
         return f"{self.device.organization} created, its first user signed in"
 
     def events(self, channel: Callable[..., Any]) -> str:
@@ -162,13 +166,10 @@ class Exercise:
         client.invite(self.server, self.device, address)
         mail = inbox.await_mail(self.stack.ports["INBOX"], address)
         link = link_in(inbox.text_of(mail))
-        place = f"localhost:{self.stack.ports['PROXY']}"
-        usual = link.startswith("https://localhost/") and self.stack.ports["PROXY"] == 443
-        if not usual and not link.startswith(f"https://{place}/"):
-            raise StackError(f"the mail's link does not lead to {place}: {link.partition('?')[0]}")
-        there = client.redirection(server_of(self.stack, "PROXY"), link)
-        if not there.startswith("parsec3://localhost"):
-            raise StackError(f"the mail's link leads to {there.partition('?')[0]}")
+        host = self.stack.environment().get("STACK_HOST", "localhost")
+        promised = (host, self.stack.ports["PROXY"])
+        check_place(link, "https", *promised)
+        check_place(client.redirection(server_of(self.stack, "PROXY"), link), "parsec3", *promised)
         client.answer_invitation(self.server, link)
         return f"mail from {mail['From']} arrived, its link answers"
 
@@ -179,6 +180,14 @@ def link_in(text: str) -> str:
     if not found:
         raise StackError("the mail holds no link")
     return found[0]
+
+
+def check_place(link: str, scheme: str, host: str, port: int) -> None:
+    """StackError unless the link leads where PARSEC_SERVER_ADDR promises; it never tells tokens."""
+    parts = urlsplit(link)
+    if (parts.scheme, parts.hostname, parts.port or 443) != (scheme, host, port):
+        place = link.partition("?")[0]
+        raise StackError(f"the mail's link leads to {place}, not to {scheme}://{host}:{port}")
 
 
 def event_headers(device: Device) -> dict[str, str]:
@@ -196,49 +205,57 @@ def by_http1(server: Server, device: Device) -> Iterator[Iterator[str]]:
         answer = connection.getresponse()
         if answer.status != 200:
             raise StackError(f"the events are refused with {answer.status}")
-        yield (line.decode() for line in iter(answer.readline, b""))
+        yield lines_until_silence(answer)
+
+
+def lines_until_silence(answer: http.client.HTTPResponse) -> Iterator[str]:
+    """The lines of the answer as they come, until it ends or nothing comes any more."""
+    with suppress(TimeoutError):
+        yield from (line.decode() for line in iter(answer.readline, b""))
 
 
 @contextmanager
 def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
     """The lines of the device's events, by HTTP/2; headers go through a pipe, not by arguments."""
     url = f"https://localhost:{server.port}/authenticated/{device.organization}/events"
-    options = ["--silent", "--show-error", "--fail", "--http2", "--no-buffer"]
-    options += [
-        "--dump-header",
-        "-",
-        "--cacert",
-        str(server.ca_file),
-        "--max-time",
-        str(EVENT_WITHIN),
-    ]
-    process = subprocess.Popen(
-        ["curl", "--config", "-", *options, url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    headers = "".join(
+        f'header = "{name}: {text}"\n' for name, text in event_headers(device).items()
     )
-    assert process.stdin
-    assert process.stdout
+    trust = ["--cacert", str(server.ca_file), "--noproxy", "*"]
+    stream = ["--http2", "--no-buffer", "--max-time", str(EVENT_WITHIN), "--dump-header", "-"]
     try:
-        for name, value in event_headers(device).items():
-            process.stdin.write(f'header = "{name}: {value}"\n')
-        process.stdin.close()
-        first = process.stdout.readline().split()
-        if first != ["HTTP/2", "200"]:
-            raise StackError(f"the events are answered by {' '.join(first) or 'nothing'}")
-        yield iter(process.stdout.readline, "")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        process = subprocess.Popen(
+            # The user's own .curlrc stays out: --disable must come first.
+            ["curl", "--disable", "-sS", "--fail", *trust, *stream, "--config", "-", url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise StackError("the program curl is missing") from None
+    with process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            with suppress(BrokenPipeError):  # curl is gone already, and says below why
+                process.stdin.write(headers)
+                process.stdin.close()
+            first = process.stdout.readline().strip()
+            if first != "HTTP/2 200":
+                raise StackError(f"the events are answered by '{first}' instead of 'HTTP/2 200'")
+            yield iter(process.stdout.readline, "")
+        finally:
+            process.kill()
 
 
 def await_event(lines: Iterator[str]) -> str:
     """The kind of the next event; StackError if none arrives in time."""
+    started = time.monotonic()
     for line in lines:
         kind, _, data = line.strip().partition(":")
         if kind == "data" and data:
             return client.event_in(data)
-    raise StackError(f"no event arrived within {EVENT_WITHIN} s")
+        if time.monotonic() > started + EVENT_WITHIN:
+            break
+    raise StackError(f"no event arrived in {time.monotonic() - started:.0f} s")

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from parsec_stack.guide import Block, Guide
+from parsec_stack.shell import PLACEHOLDER
 from parsec_stack.verify import compose, env_files, nginx
 from parsec_stack.verify.tool import Tool, output_of
 
@@ -129,7 +130,9 @@ def shellcheck_commands(guide: Guide, folder: Path) -> Problems:
     folder.mkdir()
     blocks = {block.id: block for block in guide.blocks if block.kind == "command"}
     for name, block in blocks.items():
-        (folder / name).write_text(HEADER + block.text + "\n")
+        # To shellcheck a placeholder such as <orgname> would be a redirection.
+        text = PLACEHOLDER.sub("placeholder", block.text)
+        (folder / name).write_text(f"{HEADER}{text}\n")
     if not blocks:
         return {}
     found = shellcheck([STRICTER, OF_OTHER_BLOCKS, *blocks], folder)

@@ -1,0 +1,239 @@
+"""Kill what a stack is made of while clients write: all that was acknowledged is read back.
+
+The figures, seconds until the stack serves again and how much was written, go to
+``build/faults/FLAVOUR.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parsec_stack import docker, native, probes, smoke
+from parsec_stack.errors import StackError
+from parsec_stack.smoke import Traces
+from parsec_stack.stack import FLAVOURS, ROOT, SERVICES, Stack
+from parsec_stack.verify.site import free_offset
+
+# How long clients write before and after a kill, in seconds.
+BEFORE, AFTER = 1.0, 1.0
+SERVES_WITHIN = 120.0
+POLL = 0.05
+MINUTES = 60
+
+
+def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
+    """Run tasks on the stack as a user does."""
+    own = {
+        "STACK_FLAVOUR": stack.flavour,
+        "STACK_DIR": str(stack.folder),
+        "STACK_PORT_OFFSET": str(stack.port_offset),
+    }
+    return subprocess.run(
+        ["invoke", *tasks],
+        cwd=ROOT,
+        env=os.environ | own,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=5 * MINUTES,
+    )
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A complete stack that runs."""
+    if request.param == "docker" and (problem := docker.engine_problem()):
+        pytest.skip(problem)
+    # A short path: sockets lie in it.
+    base = Path(tempfile.mkdtemp(prefix="faults-"))
+    made = Stack(base / "s", request.param, free_offset(base / "s", request.param))
+    try:
+        done = invoke(made, "tls", "adminToken", "up", "migrate", "bucket")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield made
+    finally:
+        gone = invoke(made, "destroy", "--yes")
+        shutil.rmtree(base, ignore_errors=True)
+        assert gone.returncode == 0, gone.stdout + gone.stderr
+
+
+class Writers:
+    """Clients that write until they are told to stop, and remember what was acknowledged."""
+
+    def __init__(self, stack: Stack) -> None:
+        """Begin to write blocks and organizations, side by side."""
+        self.stack = stack
+        self.traces = smoke.write(stack)
+        self.organizations: list[Traces] = []
+        self.ended = threading.Event()
+        self.threads = [
+            threading.Thread(target=self.repeat, args=(write,), daemon=True)
+            for write in (self.block, self.block, self.organization)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def repeat(self, write: object) -> None:
+        """Write again and again; what the killed service refuses was not acknowledged."""
+        assert callable(write)
+        while not self.ended.is_set():
+            try:
+                write()
+            except StackError:
+                time.sleep(POLL)
+
+    def block(self) -> None:
+        """Write one block."""
+        smoke.write_block(smoke.server_of(self.stack), self.traces)
+
+    def organization(self) -> None:
+        """Write an organization with a realm and a block."""
+        self.organizations.append(smoke.write(self.stack))
+
+    def stop(self) -> None:
+        """Let every client finish what it has begun."""
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(SERVES_WITHIN)
+            assert not thread.is_alive()
+
+    def read_back(self) -> int:
+        """Read all that was acknowledged; how many blocks that is."""
+        written = [self.traces, *self.organizations]
+        for traces in written:
+            smoke.read_back(self.stack, traces)
+        return sum(len(traces.blocks) for traces in written)
+
+
+@contextmanager
+def writing(stack: Stack) -> Iterator[Writers]:
+    """Clients that write while something happens."""
+    writers = Writers(stack)
+    try:
+        time.sleep(BEFORE)
+        yield writers
+        time.sleep(AFTER)
+    finally:
+        writers.stop()
+
+
+def processes(stack: Stack) -> dict[str, psutil.Process]:
+    """The process of each service that a supervisor or the engine watches."""
+    if stack.flavour == "native":
+        control = native.supervisor(stack)
+        pids = {info["name"]: info["pid"] for info in control.getAllProcessInfo()}
+    else:
+        found = docker.containers(stack)
+        for container in found.values():
+            container.reload()
+        pids = {name: container.attrs["State"]["Pid"] for name, container in found.items()}
+    return {name: psutil.Process(pids[name]) for name in SERVICES}
+
+
+def serves(stack: Stack) -> bool:
+    """Does the stack do all its work, through the proxy too?"""
+    flavour = native if stack.flavour == "native" else docker
+    proxy = stack.ports["PROXY"]
+    return all(flavour.probe(stack, name) for name in SERVICES) and probes.serves_parsec(
+        proxy, stack.folder / "custom-ca.crt"
+    )
+
+
+def await_service(stack: Stack) -> float:
+    """Wait until the stack serves again; how long that took, in seconds."""
+    started = time.monotonic()
+    while not serves(stack):
+        assert time.monotonic() - started < SERVES_WITHIN, invoke(stack, "status").stdout
+        time.sleep(POLL)
+    return time.monotonic() - started
+
+
+def record(stack: Stack, fault: str, **figures: float) -> None:
+    """Keep the figures of a fault beside those of the others."""
+    path = ROOT / "build" / "faults" / f"{stack.flavour}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[fault] = {name: round(value, 2) for name, value in figures.items()}
+    path.write_text(json.dumps(known, indent=2) + "\n")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_service(stack: Stack, service: str) -> None:
+    """It comes back by itself, and nothing acknowledged is lost."""
+    with writing(stack) as writers:
+        killed = processes(stack)[service]
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(10)
+        seconds = await_service(stack)
+    blocks = writers.read_back()
+
+    assert blocks > 1
+    record(stack, f"kill {service}", seconds_until_it_serves=seconds, blocks_read_back=blocks)
+
+
+@pytest.mark.timeout(300)
+def test_a_power_cut(stack: Stack) -> None:
+    """All is killed at once and started again, and nothing acknowledged is lost."""
+    with writing(stack) as writers:
+        cut_power(stack)
+        writers.ended.set()
+        done = invoke(stack, "up")
+        assert done.returncode == 0, done.stderr
+        seconds = await_service(stack)
+    blocks = writers.read_back()
+
+    assert blocks > 1
+    record(stack, "power cut", seconds_until_it_serves=seconds, blocks_read_back=blocks)
+
+
+def cut_power(stack: Stack) -> None:
+    """Kill everything at once, the supervisor first, as nothing may restart meanwhile."""
+    if stack.flavour == "docker":
+        for container in docker.containers(stack).values():
+            container.kill()
+        return
+    pid = int((stack.folder / "run" / "supervisord.pid").read_text())
+    victims = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for victim in victims:
+        victim.kill()
+    psutil.wait_procs(victims, timeout=10)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0, 4.0])
+def test_an_interrupted_run(stack: Stack, seconds: float) -> None:
+    """Ctrl-C at any moment ends with a message, and the next run succeeds."""
+    assert invoke(stack, "down").returncode == 0
+    own = {"STACK_FLAVOUR": stack.flavour, "STACK_DIR": str(stack.folder)}
+    line = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
+    run = subprocess.Popen(
+        line,
+        cwd=ROOT,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=120)
+
+    assert "Traceback" not in said
+    done = invoke(stack, *line[1:])
+    assert done.returncode == 0, done.stderr
+    assert serves(stack)
