@@ -34,6 +34,12 @@ def docs_test(session: nox.Session) -> None:
     session.run("pytest", "tests/docs", *session.posargs)
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Kill what a stack is made of while clients write; needs root for the docker flavour."""
+    session.run("pytest", "tests/faults", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the guide as HTML, with the evidence of docs-test; every warning is an error."""

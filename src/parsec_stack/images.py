@@ -133,12 +133,21 @@ def build(*, minio: bool = False, force: bool = False) -> list[str]:
 
 def check_version(name: str, recipe: Recipe) -> None:
     """Raise StackError if an image would hold another version than its name says."""
-    said, held = (re.sub(r"[^0-9A-Z]", "", text.upper()) for text in (tag(name), recipe.version))
-    if not said.startswith(held[: len(said)]) and not held.startswith(said):
+    if not holds(recipe.version, tag(name)):
         raise StackError(
             f"the compose file wants {name}, but {recipe.folder} would be built from version "
             f"{recipe.version}: bring them together (invoke bump)"
         )
+
+
+def holds(version: str, wanted: str) -> bool:
+    """Is the version the wanted one, or a package's own release of it (1.2.0.post1 of 1.2)?"""
+    from packaging.version import Version
+
+    if version == wanted:
+        return True
+    has, wants = Version(version), Version(wanted)
+    return has.pre == wants.pre and has.release[: len(wants.release)] == wants.release
 
 
 def tag(name: str) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -44,9 +49,74 @@ def test_a_mail_without_link() -> None:
         smoke.link_in("https://elsewhere.example.com/")
 
 
-def test_mailhog_sources() -> None:
-    """MailHog hands out each mail as it came."""
-    assert inbox.mailhog_sources({"items": [{"Raw": {"Data": MAIL}}]}) == [MAIL]
+@pytest.mark.parametrize(
+    ("link", "port"),
+    [
+        ("https://localhost:8443/redirect/Org?p=abc", 8443),
+        ("https://localhost/redirect/Org?p=abc", 443),
+    ],
+)
+def test_the_promised_place(link: str, port: int) -> None:
+    """A link leads to the proxy, whose usual port need not be said."""
+    smoke.check_place(link, "https", "localhost", port)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://localhost:6777/redirect/Org?p=hidden",
+        "https://elsewhere.example.com:8443/redirect/Org?p=hidden",
+        "http://localhost:8443/redirect/Org?p=hidden",
+        "nowhere, it answers 404",
+    ],
+)
+def test_another_place(link: str) -> None:
+    """A link that leads elsewhere is a fault, told without the token in it."""
+    with pytest.raises(StackError, match="not to https://localhost:8443") as caught:
+        smoke.check_place(link, "https", "localhost", 8443)
+
+    assert link.partition("?")[0] in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def serve(answers: dict[str, str]) -> ThreadingHTTPServer:
+    """An inbox with these answers, by path; it runs until it is shut down."""
+
+    class Inbox(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = answers.get(self.path)
+            self.send_response(404 if answer is None else 200)
+            self.end_headers()
+            self.wfile.write((answer or "").encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Inbox)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"/api/v2/messages?limit=50": json.dumps({"items": [{"Raw": {"Data": MAIL}}]})},
+        {
+            "/messages/": json.dumps({"messages": [{"id": 1}, {"id": 2}]}),
+            "/messages/1.source": MAIL.replace("bob", "carol"),
+            "/messages/2.source": MAIL,
+        },
+    ],
+    ids=["MailHog", "maildump"],
+)
+def test_the_mail_in_an_inbox(answers: dict[str, str]) -> None:
+    """The mail to an address is found in either catcher, with its link."""
+    with serve(answers) as server:
+        mail = inbox.await_mail(server.server_port, "bob@example.com")
+        server.shutdown()
+
+    assert mail["Subject"] == "Invitation à rejoindre"
+    assert smoke.link_in(inbox.text_of(mail)).startswith("https://localhost:8443/redirect/Org")
 
 
 def test_the_signature_is_the_devices() -> None:
@@ -84,19 +154,54 @@ def test_an_event() -> None:
         smoke.await_event(iter(lines[:4]))
 
 
-def test_no_server(tmp_path: Path) -> None:
-    """A server that does not answer is named by its address."""
-    import socket
-    import subprocess
-
+@pytest.fixture
+def silent_server(tmp_path: Path) -> Iterator[Server]:
+    """A port that is bound and not listening: nobody else can answer there."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-subj", "/CN=test", "-keyout", "key.pem", "-out", "ca.pem"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
-        server = Server(taken.getsockname()[1], tmp_path / "ca.pem")
-        with pytest.raises(StackError, match=f"localhost:{server.port}: .*refused"):
-            server.request("GET", "/", {})
+        taken.bind(("127.0.0.1", 0))
+        yield Server(taken.getsockname()[1], tmp_path / "ca.pem")
+
+
+def test_no_server(silent_server: Server) -> None:
+    """A server that does not answer is named by its address."""
+    with pytest.raises(StackError, match=f"localhost:{silent_server.port}: .*refused"):
+        silent_server.request("GET", "/", {})
+
+
+def test_no_server_by_http2(silent_server: Server) -> None:
+    """What curl says of a server that does not answer is passed on, and no more."""
+    device = new_device()
+    channel = smoke.by_http2(silent_server, device)
+    with pytest.raises(StackError, match="answered by 'curl: ") as caught, channel:
+        pass
+
+    assert device.device not in str(caught.value)
+
+
+def test_no_curl(silent_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without curl is told so."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        pytest.raises(StackError, match="curl is missing"),
+        smoke.by_http2(silent_server, new_device()),
+    ):
+        pass
+
+
+def test_no_ca(tmp_path: Path) -> None:
+    """A CA file that is not there is named."""
+    with pytest.raises(StackError, match=r"none\.crt cannot be trusted"):
+        Server(1, tmp_path / "none.crt").request("GET", "/", {})
+
+
+def test_a_key_is_not_shown() -> None:
+    """A failed test that shows its traces does not show the key."""
+    device = new_device()
+
+    assert device.signing_key not in repr(Traces(device, "00" * 16))
 
 
 def test_refusals_are_named() -> None:
@@ -106,3 +211,13 @@ def test_refusals_are_named() -> None:
     command = authenticated_cmds.latest.block_read
     with pytest.raises(StackError, match="refuses block_read: BlockNotFound"):
         client.accepted(command, command.RepBlockNotFound().dump())
+
+
+def test_nonsense_is_a_refusal() -> None:
+    """An answer that is none of the protocol's is told as a fault of the server."""
+    from parsec._parsec import authenticated_cmds
+
+    with pytest.raises(StackError, match="the answer to block_read makes no sense"):
+        client.accepted(authenticated_cmds.latest.block_read, b"<html>")
+    with pytest.raises(StackError, match="the event makes no sense"):
+        client.event_in("a")

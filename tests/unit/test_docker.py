@@ -1,0 +1,137 @@
+"""The docker flavour, as far as it needs no engine."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from parsec_stack import docker
+from parsec_stack.errors import StackError
+from parsec_stack.stack import SERVICES, Stack
+
+
+@contextmanager
+def listening(answer: bytes = b"") -> Iterator[int]:
+    """A port of this machine where one caller is given this answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            try:
+                caller, _ = server.accept()
+            except OSError:
+                return
+            with caller:
+                caller.recv(1024)
+                caller.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("20.10.24+dfsg1", (20, 10, 24)), ("v2.40.3\n", (2, 40, 3)), ("28", (28,)), ("dev", ())],
+)
+def test_numbers_of_a_version(version: str, expected: tuple[int, ...]) -> None:
+    """Versions compare by their numbers, however they are written."""
+    assert expected == docker.numbers(version)
+
+
+def test_project_is_named_after_its_folder(tmp_path: Path) -> None:
+    """Two folders of the same name are two projects, of names that compose accepts."""
+    one, other = Stack(tmp_path / "a" / "My Stack"), Stack(tmp_path / "b" / "My Stack")
+
+    assert docker.project(one).startswith("my-stack-")
+    assert docker.project(one) != docker.project(other)
+    assert docker.project(Stack(tmp_path / "__")).startswith("stack-")
+
+
+def test_settings_move_names_and_ports(tmp_path: Path) -> None:
+    """A stack at other ports has containers of its own names."""
+    stack = Stack(tmp_path, "docker", 1000)
+
+    docker.write_settings(stack)
+
+    written = (tmp_path / ".env").read_text().splitlines()
+    assert f"STACK_PREFIX={docker.project(stack)}-" in written
+    assert "STACK_PROXY_PORT=1443" in written
+
+
+def test_usual_ports_have_usual_names(tmp_path: Path) -> None:
+    """Without an offset the containers are called as the guide says."""
+    docker.write_settings(Stack(tmp_path, "docker"))
+
+    assert "STACK_PREFIX=" in (tmp_path / ".env").read_text().splitlines()
+
+
+def test_moved_folder_is_refused(tmp_path: Path) -> None:
+    """The data of a stack whose folder was moved stay where they are: say so."""
+    (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME=elsewhere-123456\n")
+
+    with pytest.raises(StackError, match="was moved or copied"):
+        docker.write_settings(Stack(tmp_path, "docker"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "readable"), [(0o644, True), (0o600, False), (0o640, False), (0o604, True)]
+)
+def test_keys_that_containers_can_read(tmp_path: Path, mode: int, readable: bool) -> None:
+    """A key that is ours is readable to a container's user only if it is to all."""
+    if {os.getuid(), os.getgid()} & set(docker.KEY_USERS.values()):
+        pytest.skip("this user is one of the containers'")
+    for name in docker.KEY_USERS:
+        (tmp_path / f"{name}.key").touch()
+        (tmp_path / f"{name}.key").chmod(mode)
+
+    if readable:
+        docker.check_keys(Stack(tmp_path, "docker"))
+    else:
+        with pytest.raises(StackError, match=r"cannot be read by its container.*setup-tls\.sh"):
+            docker.check_keys(Stack(tmp_path, "docker"))
+
+
+def test_no_engine_at_an_address(tmp_path: Path) -> None:
+    """A missing socket, and one where nobody listens, are told with the remedy."""
+    missing, deaf = tmp_path / "missing.sock", tmp_path / "deaf.sock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(deaf))
+
+    for path in (missing, deaf):
+        problem = docker.connection_problem(f"unix://{path}")
+        assert f"no Docker engine answers at {path}" in str(problem)
+
+
+def test_engine_that_listens(tmp_path: Path) -> None:
+    """Where somebody listens there is no problem of connection."""
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "docker.sock"))
+        engine.listen()
+
+        assert docker.connection_problem(f"unix://{tmp_path}/docker.sock") is None
+
+
+def test_postgres_that_asks_for_the_password() -> None:
+    """An authentication request means ready; an error, as while it starts, does not."""
+    with listening(b"R\0\0\0\x17") as port:
+        assert docker.postgres_accepts(port)
+    with listening(b"E\0\0\0\x17") as port:
+        assert not docker.postgres_accepts(port)
+
+
+def test_every_port_has_an_owner(tmp_path: Path) -> None:
+    """Each port of a stack belongs to a service of the compose file."""
+    stack = Stack(tmp_path, "docker", 1000)
+
+    owners = {port: service for service, port in docker.published_ports(stack)}
+
+    assert set(stack.ports.values()) == set(owners)
+    assert set(SERVICES) == set(owners.values())
