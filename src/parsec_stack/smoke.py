@@ -202,7 +202,10 @@ def by_http1(server: Server, device: Device) -> Iterator[Iterator[str]]:
         connection.timeout = EVENT_WITHIN
         path = f"/authenticated/{device.organization}/events"
         connection.request("GET", path, headers=event_headers(device))
-        answer = connection.getresponse()
+        try:
+            answer = connection.getresponse()
+        except TimeoutError:  # a proxy that buffers holds back even the status
+            raise silence(EVENT_WITHIN) from None
         if answer.status != 200:
             raise StackError(f"the events are refused with {answer.status}")
         yield lines_until_silence(answer)
@@ -258,4 +261,9 @@ def await_event(lines: Iterator[str]) -> str:
             return client.event_in(data)
         if time.monotonic() > started + EVENT_WITHIN:
             break
-    raise StackError(f"no event arrived in {time.monotonic() - started:.0f} s")
+    raise silence(time.monotonic() - started)
+
+
+def silence(seconds: float) -> StackError:
+    """The error of a stream that brought nothing."""
+    return StackError(f"no event arrived in {seconds:.0f} s (a proxy must not buffer them)")
