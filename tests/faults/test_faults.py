@@ -114,8 +114,19 @@ class Writers:
         """Read all that was acknowledged; how many blocks that is."""
         written = [self.traces, *self.organizations]
         for traces in written:
-            smoke.read_back(self.stack, traces)
+            self.read(traces)
         return sum(len(traces.blocks) for traces in written)
+
+    def read(self, traces: Traces) -> None:
+        """Read these; the object store may need a while until it finds what it has."""
+        deadline = time.monotonic() + MINUTES
+        while True:
+            try:
+                return smoke.read_back(self.stack, traces)
+            except StackError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL)
 
 
 @contextmanager
