@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,10 @@ ENV_FILES = (
     "parsec-s3.env",
     "parsec.env",
 )
+# What the guide's scripts generate; without a value of each the services do not start.
+GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
+# The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
+ORGANIZATION = re.compile(r"[\w-]{1,32}")
 CERTIFICATES = tuple(f"parsec-{name}.crt" for name in ("s3", "server", "proxy"))
 
 
@@ -159,9 +164,9 @@ def tell_addresses(stack: Stack) -> None:
 def restart(stack: Stack) -> None:
     """Start the services anew, so that they read their files again."""
     say("restart: services")
+    require_up(stack)
     prepare(stack)
     check_files(stack)
-    require_up(stack)
     run(stack, "restart")
     settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
 
@@ -224,6 +229,10 @@ def ping_mail(stack: Stack) -> None:
 
 def organization(stack: Stack, name: str) -> None:
     """Create an organization by the administration API and print its bootstrap link."""
+    if not ORGANIZATION.fullmatch(name):
+        raise StackError(
+            f"'{name}' cannot name an organization: use 1 to 32 letters, digits, hyphens and _"
+        )
     require_complete(stack)
     run(stack, "organization-api", {"<orgname>": name})
 
@@ -342,6 +351,12 @@ def check_files(stack: Stack) -> None:
     for name in ENV_FILES:
         if not (stack.folder / name).exists():
             raise StackError(f"{stack.folder / name} is missing: run 'invoke adminToken' first")
+    for name in GENERATED:
+        if not stack.env_file(name):
+            raise StackError(
+                f"{stack.folder / name} is empty: restore it from a backup; to do without, delete "
+                "it and run 'invoke adminToken' (new credentials do not fit a database that exists)"
+            )
     check_env_files(stack)
     with ThreadPoolExecutor() as pool:
         list(pool.map(check_validity, (stack.folder / name for name in CERTIFICATES)))
@@ -359,8 +374,9 @@ def check_env_files(stack: Stack) -> None:
         timeout=10,
     )
     if answer.returncode:
-        # Only bash's own words: they name the file and line, and might quote what stands there.
-        place = answer.stderr.strip().splitlines()[-1].split(": ")[0]
+        # Of bash's words the place alone: the rest might quote a secret.
+        said = answer.stderr.strip().splitlines()[-1]
+        place = ", ".join(re.findall(r"[\w.-]+\.env|\bline \d+", said)[:2])
         raise StackError(
             f"an env file in {stack.folder} is corrupt ({place}): mend that line, or delete the "
             "file if it is one of the guide's and run 'invoke adminToken' again"

@@ -119,7 +119,9 @@ class Told:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - kept open until the exit
             raise Exit(code=1) from None
         if isinstance(error, OSError) and error.filename:
-            raise Exit(f"error: {error.filename}: {error.strerror}", code=1) from None
+            # Of a copy, the place that it was to go to.
+            place = error.filename2 or error.filename
+            raise Exit(f"error: {place}: {error.strerror}", code=1) from None
         if isinstance(error, OSError) and error.strerror:
             raise Exit(f"error: {error.strerror}", code=1) from None
 

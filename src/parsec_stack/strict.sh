@@ -55,8 +55,21 @@ __pad() {
     while [ "${#__padding}" -lt "$1" ]; do __padding+=$'\n'; done
 }
 
+# usage: __failed STATUS LINE    the line on which a failure began. One inside of parentheses is noted
+#                                by the subshell, and believed if the whole ends with its status.
+__failed() {
+    local status=$1 line=$2 inner
+    if [ "$BASH_SUBSHELL" -gt 1 ]; then
+        [ -e "$__folder/inner" ] || echo "$status $line" >"$__folder/inner"
+    elif [ -e "$__folder/inner" ]; then
+        read -r inner line <"$__folder/inner"
+        [ "$inner" = "$status" ] || line=$2
+    fi
+    echo "$line"
+}
+
 __be_strict
-trap '[ "${BASH_SOURCE[0]-}" != "$__folder/statement" ] || __at=$LINENO' ERR
+trap '__status=$?; [ "${BASH_SOURCE[0]-}" != "$__folder/statement" ] || __at=$(__failed "$__status" "$LINENO")' ERR
 trap 'printf "%s %s\n" "$__at" "$?" >|"$__folder/failure"' EXIT
 
 while IFS= read -r __request; do
@@ -70,6 +83,7 @@ while IFS= read -r __request; do
         __number=$((__number + 1))
         if __is_complete "$__statement" || [ "$__number" = "${#__lines[@]}" ]; then
             __at=$__first
+            [ ! -e "$__folder/inner" ] || rm "$__folder/inner"
             __be_strict
             __refuse_hidden
             __pad $((__first - 1))

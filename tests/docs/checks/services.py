@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from checks.common import after, unchanged_by, values
-from parsec_stack import probes, schema
+from parsec_stack import native, probes, schema
 from parsec_stack.stack import SERVICES
 from parsec_stack.verify.site import Site
 
@@ -336,4 +336,7 @@ def nothing_runs_after_the_stop(site: Site) -> None:
         time.sleep(POLL)
     assert (site.folder / "parsec-credentials.env").exists()
     if site.flavour == "native":
+        while native.is_up(site.stack) or native.orphans(site.stack):
+            assert time.monotonic() < deadline, "supervisord or what it started still runs"
+            time.sleep(POLL)
         assert (site.folder / "data" / "postgres" / "PG_VERSION").exists()

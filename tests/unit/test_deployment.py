@@ -1,0 +1,137 @@
+"""What a user is told who runs the tasks in a wrong order, or on a stack that is damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from parsec_stack.stack import ROOT
+
+TIMEOUT = 60
+
+
+def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run invoke as a user does, on the stack in this folder."""
+    own = {"STACK_DIR": str(folder), "STACK_PORT_OFFSET": "12900", "STACK_FLAVOUR": "native"}
+    return subprocess.run(
+        ["invoke", *arguments],
+        cwd=ROOT,
+        env=os.environ | own,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+def told(folder: Path, *arguments: str) -> str:
+    """The one message of a run that fails as it should."""
+    done = invoke(folder, *arguments)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(messages) == 1, done.stderr
+    return messages[0]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stack with certificates and credentials that has never been started."""
+    folder = tmp_path_factory.mktemp("prepared") / "s"
+    done = invoke(folder, "tls", "adminToken")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def stack(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(prepared, tmp_path / "s"))
+
+
+@pytest.mark.parametrize("task", ["migrate", "bucket", "restart", "ping-mail", "smoke"])
+def test_services_come_first(tmp_path: Path, task: str) -> None:
+    """What needs services names the task that starts them."""
+    assert "no services run" in (message := told(tmp_path / "s", task))
+    assert "run 'invoke up' first" in message
+
+
+def test_certificates_come_first(tmp_path: Path) -> None:
+    """Without certificates nothing is started."""
+    assert "custom-ca.crt is missing: run 'invoke tls' first" in told(tmp_path / "s", "up")
+
+
+def test_credentials_come_second(tmp_path: Path) -> None:
+    """Without credentials nothing is started."""
+    message = told(tmp_path / "s", "tls", "up")
+
+    assert "parsec-credentials.env is missing: run 'invoke adminToken' first" in message
+
+
+@pytest.mark.parametrize("name", ["bad name", "x'; touch pwned; '", "", "a" * 33])
+def test_organization_needs_a_name(tmp_path: Path, name: str) -> None:
+    """A name that the server would refuse is refused at once, and never reaches a shell."""
+    assert "cannot name an organization" in told(tmp_path / "s", "organization", "--name", name)
+
+
+def test_corrupt_env_file_is_named(stack: Path) -> None:
+    """File and line of what bash cannot read are told, and nothing of what stands there."""
+    with (stack / "parsec-smtp.env").open("a") as file:
+        file.write('SECRET="unterminated\n')
+
+    message = told(stack, "up")
+
+    assert "parsec-smtp.env, line" in message
+    assert "unterminated" not in message
+
+
+def test_empty_credentials_are_told(stack: Path) -> None:
+    """A file that a full disk or an editor has emptied is not started with."""
+    (stack / "parsec-admin-token.env").write_text("")
+
+    assert "parsec-admin-token.env is empty" in told(stack, "up")
+
+
+def test_damaged_credentials_are_kept(stack: Path) -> None:
+    """What is left of a credential is never replaced by a new one."""
+    (stack / "parsec-credentials.env").write_text("POSTGRES_PASSWORD=")
+
+    assert "docs/environment.rst" in told(stack, "adminToken")
+    assert (stack / "parsec-credentials.env").read_text() == "POSTGRES_PASSWORD="
+
+
+def test_expired_certificate_is_told(stack: Path) -> None:
+    """An expired certificate names the task that renews it, which does."""
+    expire(stack, "parsec-proxy")
+
+    assert "parsec-proxy.crt has expired" in told(stack, "up")
+    assert "parsec-proxy.crt: renewed" in invoke(stack, "tls").stdout
+
+
+def expire(stack: Path, name: str) -> None:
+    """Put a certificate that ended yesterday in the place of the good one."""
+    sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "custom-ca.crt"]
+    sign += ["-CAkey", "custom-ca.key", "-set_serial", "1", "-days", "-1", "-out", f"{name}.crt"]
+    subprocess.run(sign, cwd=stack, check=True, capture_output=True, timeout=TIMEOUT)
+
+
+def test_destroy_asks(stack: Path) -> None:
+    """Without a terminal to ask at, and without --yes, nothing is removed."""
+    assert "say so with --yes" in told(stack, "destroy")
+    assert (stack / "custom-ca.key").exists()
+
+
+def test_destroy_keeps_what_is_not_its_own(stack: Path) -> None:
+    """It removes all that the stack has made, and names what it leaves."""
+    (stack / "notes.txt").write_text("mine")
+
+    done = invoke(stack, "destroy", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert "kept what is not the stack's: notes.txt" in done.stdout
+    assert [path.name for path in stack.iterdir()] == ["notes.txt"]
