@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from parsec_stack.literals import GENERATED
 from parsec_stack.options import Option, server_options
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class SettingsReference(SphinxDirective):
             item(option, releases.get(option.flag, ""), places.get(option.variable or "", []))
             for option in server_options()
         ]
-        return [nodes.definition_list("", *items, classes=["settings"])]
+        return [nodes.definition_list("", *items, classes=["settings", GENERATED])]
 
 
 def env_files(docs: Path) -> list[Path]:

@@ -6,8 +6,17 @@ it is never the source.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+
+# The server takes these two from its environment, and then uses 1 and 7 all the same: only the
+# command-line options work.
+WITHOUT_EFFECT = frozenset({"PARSEC_DB_MIN_CONNECTIONS", "PARSEC_DB_MAX_CONNECTIONS"})
 
 
 @dataclass(frozen=True)
@@ -24,18 +33,21 @@ class Option:
 @cache
 def server_options() -> tuple[Option, ...]:
     """Every option of the installed server, in the order of its table."""
+    return tuple(describe(parameter) for parameter in parameters())
+
+
+def parameters() -> Iterator[click.Option]:
+    """The rows of the server's option table."""
     import click
     from parsec.cli import cli
 
-    parameters = cli.commands["run"].params
-    return tuple(describe(p) for p in parameters if isinstance(p, click.Option))
+    for parameter in cli.commands["run"].params:
+        if isinstance(parameter, click.Option):
+            yield parameter
 
 
-def describe(parameter: object) -> Option:
+def describe(parameter: click.Option) -> Option:
     """An option of the click command as the guide names it."""
-    import click
-
-    assert isinstance(parameter, click.Option)
     variable = parameter.envvar if isinstance(parameter.envvar, str) else None
     return Option(
         flag=max(parameter.opts, key=len),
@@ -58,3 +70,19 @@ def default_of(value: object) -> str:
 def variables() -> frozenset[str]:
     """The environment variables that the server reads."""
     return frozenset(option.variable for option in server_options() if option.variable)
+
+
+def refusal(variable: str, value: str) -> str:
+    """Why the server refuses the value of this variable; empty if it takes it."""
+    import click
+    from parsec.cli import cli
+
+    parameter = next(one for one in parameters() if one.envvar == variable)
+    context = click.Context(cli.commands["run"])
+    several = parameter.nargs != 1 or parameter.multiple
+    given = parameter.type.split_envvar_value(value) if several else value
+    try:
+        parameter.process_value(context, given)
+    except (click.BadParameter, ValueError) as error:
+        return str(error)
+    return ""
