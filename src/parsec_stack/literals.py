@@ -92,11 +92,13 @@ def within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
 
 
 def is_generated(node: nodes.Node) -> bool:
-    """Was the node, or what it stands in, derived by an extension?"""
+    """Has an extension derived the node, or what it stands in, so that no page holds its text?"""
     outer: Any = node
     while outer is not None:
         if GENERATED in getattr(outer, "attributes", {}).get("classes", []):
             return True
+        if isinstance(outer, nodes.TextElement) and not isinstance(outer, nodes.Inline):
+            return outer.source is None
         outer = outer.parent
     return False
 

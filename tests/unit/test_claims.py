@@ -341,3 +341,26 @@ def test_mistakes_in_marks(mini: Mini, text: str, message: str) -> None:
         mini.load()
 
     assert "docs/index.rst:" in str(caught.value)
+
+
+DERIVED = """
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+class Derived(Directive):
+    def run(self):
+        return [nodes.paragraph("", "5 of them ", nodes.literal("", "x"))]
+
+def setup(app):
+    app.add_directive("derived", Derived)
+    count = lambda name, raw, text, *more: ([nodes.inline("", text, classes=["generated"])], [])
+    app.add_role("count", count)
+"""
+
+
+def test_what_an_extension_derives_is_no_claim(mini: Mini) -> None:
+    """Only what stands on a page is claimed there."""
+    (mini.docs / "conf.py").write_text(DERIVED)
+    mini.page(".. derived::\n\nAll :count:`7` and 8.\n")
+
+    assert [one.text for one in mini.load().claims] == ["8"]
