@@ -75,7 +75,20 @@ class ServiceTable(SphinxDirective):
             ran = package if flavour == "native" else nodes.Text(PROGRAMS[image])
             where = addresses(ports[service], flavour)
             rows.append([[nodes.literal("", service)], [ran], where])
-        return [table(rows, self.get_source_info())]
+        return [self.table(rows)]
+
+    def table(self, rows: list[list[list[nodes.Node]]]) -> nodes.table:
+        """A table whose first row is its head."""
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (24, 30, 46)), cols=3)
+        lines = [nodes.row("", *(self.entry(cell) for cell in row)) for row in rows]
+        group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
+        return nodes.table("", group, classes=["colwidths-given"])
+
+    def entry(self, cell: list[nodes.Node]) -> nodes.entry:
+        """One cell; its text counts as typed where the directive is, so that it is checked too."""
+        paragraph = nodes.paragraph(self.block_text, "", *cell)
+        self.set_source_info(paragraph)
+        return nodes.entry("", paragraph)
 
 
 def addresses(ports: list[composition.Port], flavour: str) -> list[nodes.Node]:
@@ -93,22 +106,6 @@ def addresses(ports: list[composition.Port], flavour: str) -> list[nodes.Node]:
     if flavour == "docker" and any(port.public for port in ports):
         parts.append(nodes.Text(", for other machines too"))
     return parts
-
-
-def table(rows: list[list[list[nodes.Node]]], place: tuple[str, int]) -> nodes.table:
-    """A table whose first row is its head; ``place`` is the directive's file and line."""
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (24, 30, 46)), cols=3)
-    lines = [nodes.row("", *(entry(cell) for cell in row)) for row in rows]
-    group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
-    whole = nodes.table("", group, classes=["colwidths-given"])
-    for node in whole.findall():
-        node.source, node.line = place
-    return whole
-
-
-def entry(cell: list[nodes.Node]) -> nodes.entry:
-    """One cell."""
-    return nodes.entry("", nodes.paragraph("", "", *cell))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

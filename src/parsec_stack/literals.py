@@ -30,6 +30,8 @@ def claims(page: Page) -> Iterator[Claim]:
     marks = marks_of(page)
     lines = Lines()
     for role, text, node in found(page.tree):
+        if not is_typed(node, lines):
+            continue
         source, start = page.place(node)
         keyword, reason, comment = marks.get(text, ("", "", None))
         if comment:
@@ -92,15 +94,22 @@ def within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
 
 
 def is_generated(node: nodes.Node) -> bool:
-    """Has an extension derived the node, or what it stands in, so that no page holds its text?"""
+    """Has an extension derived the node, or what it stands in?"""
     outer: Any = node
     while outer is not None:
         if GENERATED in getattr(outer, "attributes", {}).get("classes", []):
             return True
-        if isinstance(outer, nodes.TextElement) and not isinstance(outer, nodes.Inline):
-            return outer.source is None
         outer = outer.parent
     return False
+
+
+def is_typed(node: nodes.Node, lines: Lines) -> bool:
+    """Does the text in which the node stands begin as a line of its file does?"""
+    outer: Any = node
+    while not isinstance(outer, nodes.TextElement) or isinstance(outer, nodes.Inline):
+        outer = outer.parent
+    begin = outer.rawsource.strip().partition("\n")[0]
+    return bool(outer.source and begin in lines.text(Path(outer.source)))
 
 
 def after_plus(node: Any) -> bool:
@@ -125,13 +134,19 @@ class Lines:
 
     def __init__(self) -> None:
         """Begin at the top of every file."""
-        self.files: dict[Path, list[str]] = {}
+        self.files: dict[Path, str] = {}
         # Up to where each paragraph has been searched: a line, and a column in it.
         self.reached: dict[tuple[Path, int], tuple[int, int]] = {}
 
+    def text(self, source: Path) -> str:
+        """The whole file."""
+        if source not in self.files:
+            self.files[source] = source.read_text()
+        return self.files[source]
+
     def of(self, source: Path, start: int, text: str) -> int:
         """The line on which the text stands, from the line ``start`` on; else that line."""
-        lines = self.files.setdefault(source, source.read_text().splitlines())
+        lines = self.text(source).splitlines()
         line, column = self.reached.get((source, start), (start - 1, 0))
         while line < len(lines):
             at = lines[line].find(text, column)
