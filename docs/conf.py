@@ -27,7 +27,7 @@ ROLES = (
 rst_prolog = "\n".join(
     [
         # The versions that the text names come from one place.
-        *(f".. |{name}| replace:: :fact:`{name}`" for name in VERSIONS),
+        *(f".. |{name}| replace:: :fact:`{name}`" for name in ("parsec", "python")),
         *(f".. role:: {name}(literal)" for name in ROLES),
     ]
 )

@@ -94,7 +94,8 @@ class ServiceTable(SphinxDirective):
 def addresses(ports: list[composition.Port], flavour: str) -> list[nodes.Node]:
     """Where a service listens, as a sentence without its end."""
     parts: list[nodes.Node] = []
-    for port in ports:
+    # What has no role of its own comes first.
+    for port in sorted(ports, key=lambda port: port.name in ROLES):
         number = PROXY_PORTS[flavour].get(port.name, port.number)  # type: ignore[index]
         parts.append(nodes.Text((", " if parts else "") + ROLES.get(port.name, "")))
         scheme = SCHEMES.get(port.name)

@@ -109,7 +109,7 @@ def is_typed(node: nodes.Node, lines: Lines) -> bool:
     while not isinstance(outer, nodes.TextElement) or isinstance(outer, nodes.Inline):
         outer = outer.parent
     begin = outer.rawsource.strip().partition("\n")[0]
-    return bool(outer.source and begin in lines.text(Path(outer.source)))
+    return bool(outer.source and begin and begin in lines.text(Path(outer.source)))
 
 
 def after_plus(node: Any) -> bool:
