@@ -21,7 +21,7 @@ nitpicky = True
 highlight_language = "none"
 # Roles of literals whose meaning their shape does not tell (verify/recognisers.py).
 ROLES = (
-    "bucket", "login", "idle-suite", "trusted", "untrusted",
+    "program", "bucket", "login", "idle-suite", "trusted", "untrusted",
     "alike", "alike-quoted", "unlike", "unlike-quoted",
 )  # fmt: skip
 rst_prolog = "\n".join(

@@ -58,7 +58,7 @@ KNOWN = {
         "TLS_AES_128_CCM_SHA256", "idle-suite", "parsec.env", "CCM", "GCM",
     ),
     "name in certificates": ("::1", "", "setup-tls.sh", "IP:::1", "IP:::2"),
-    "program": ("curl", "", "commands", "curl", "wget"),
+    "program": ("curl", "program", "commands", "curl", "wget"),
     "module of Python": ("venv", "", "commands", "-m venv", "-m pip"),
     "option of a command": ("--cacert custom-ca.crt", "", "commands", "--cacert", "--capath"),
     "message": ("the store said", "", "said", "store", "shop"),
@@ -158,10 +158,10 @@ def test_every_recogniser_is_tested() -> None:
 
 def test_a_literal_of_two_kinds_needs_a_role() -> None:
     """What may be two things is none."""
-    two = verdict("curl", commands="curl x\npython -m curl x\n")
+    two = verdict("venv", **{"supervisord.conf": "[program:venv]\n"})
 
     assert two.outcome == "unrecognised"
-    assert two.reason == "this may be program or module of Python: give it a role"
+    assert two.reason == "this may be service or module of Python: give it a role"
 
 
 def test_problems_name_page_and_line() -> None:
@@ -175,7 +175,7 @@ def test_problems_name_page_and_line() -> None:
     ("text", "mark", "outcome"),
     [
         ("/etc/other", "beyond", "excepted"),
-        ("curl", "beyond", "failed"),
+        ("TLS_NAMES", "beyond", "failed"),
         ("PARSEC_DB_MIN_CONNECTIONS", "ignored", "excepted"),
         ("PARSEC_PROXY_TRUSTED_ADDRESS", "ignored", "excepted"),
         ("PARSEC_DB", "ignored", "failed"),

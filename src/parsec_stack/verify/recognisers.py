@@ -279,7 +279,7 @@ def names_of(certificate: Path) -> set[str]:
     return {str(name.value) for name in names}
 
 
-@recognises("program")
+@recognises("program", role="program")
 def program(claim: Claim, known: Sources) -> Finding | None:
     """A program or builtin of bash that the guide's commands or scripts run."""
     name = claim.text

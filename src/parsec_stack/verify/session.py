@@ -67,7 +67,7 @@ class Session:
                 prepare(flavour, self.options.port_offset),
                 self.registry,
                 self.findings,
-                self.claims,
+                claims=self.claims,
                 missing=self.missing.get(flavour, ""),
                 timeout=self.options.block_timeout,
             )

@@ -60,8 +60,8 @@ class Walk:
         site: Site,
         registry: Registry,
         examiner: Examiner,
-        claims: Claimant,
         *,
+        claims: Claimant | None = None,
         missing: str = "",
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
@@ -107,7 +107,7 @@ class Walk:
 
     def settle(self) -> None:
         """Let the claims ask the running stack, once."""
-        if not (self.settled or self.missing or self.stuck):
+        if self.claims and not (self.settled or self.missing or self.stuck):
             self.settled = True
             self.claims.settle(self.site)
 
