@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 # The class of what the guide's extensions derive themselves: it is nobody's claim.
 GENERATED = "generated"
 LINK, NUMBER = "link", "number"
-# In running text a number is a claim as well, unless it is part of a word.
-DIGITS = re.compile(r"(?<![\w.])\d[\w./:-]*(?<![./:-])")
+# In running text a number is a claim as well, unless it is part of a word, or "one" or "two",
+# which are more than numbers.
+COUNTS = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+NUMBERS = re.compile(rf"(?<![\w.])\d[\w./:-]*(?<![./:-])|\b(?:{COUNTS})\b", re.IGNORECASE)
 # Text in these is no running text, or is looked at for itself.
 ELSEWHERE = (nodes.literal, nodes.literal_block, nodes.reference, nodes.comment, nodes.raw,
              nodes.substitution_definition, nodes.doctest_block)  # fmt: skip
@@ -71,7 +73,7 @@ def found(tree: nodes.document) -> Iterator[tuple[str, str, nodes.Node]]:
     """Role, text and node of every literal, link and number."""
     for node in tree.findall():
         if isinstance(node, nodes.Text) and not within(node, ELSEWHERE) and not is_generated(node):
-            for match in DIGITS.finditer(node.astext()):
+            for match in NUMBERS.finditer(node.astext()):
                 yield NUMBER, match[0], node
         elif isinstance(node, nodes.reference) and "refuri" in node and not node.get("internal"):
             yield LINK, node["refuri"], node

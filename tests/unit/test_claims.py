@@ -291,7 +291,8 @@ def mini(tmp_path: Path) -> Mini:
 def test_what_a_page_claims(mini: Mini) -> None:
     """Literals, links and numbers in order, with the lines on which they stand."""
     mini.artifact("a.sh", "true 1\n").page(
-        "See ``one`` and\nlater ``two`` of\n`Parsec <https://parsec.cloud>`_, 3 in all, S3 too.\n\n"
+        "See ``one`` and\nlater ``two`` of\n`Parsec <https://parsec.cloud>`_, 3 in all, "
+        "S3 too, eleven, one.\n\n"
         "Press :kbd:`Ctrl+J`.\n\n- ``one``\n\n" + command("c", "echo 4") + include("a.sh")
     )
 
@@ -299,6 +300,7 @@ def test_what_a_page_claims(mini: Mini) -> None:
 
     assert found == [
         ("one", "", 4), ("two", "", 5), ("https://parsec.cloud", "link", 6), ("3", "number", 6),
+        ("eleven", "number", 6),
         ("Ctrl+J", "kbd", 8), ("one", "", 10),
     ]  # fmt: skip
 

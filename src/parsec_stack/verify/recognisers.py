@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from parsec_stack import composition, facts, options
 from parsec_stack.guide import Claim
-from parsec_stack.stack import PORTS, PROXY_PORTS
+from parsec_stack.stack import FLAVOURS, PORTS, PROXY_PORTS
 from parsec_stack.verify import env_files, match
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.sources import Sources
@@ -176,9 +176,8 @@ def url(claim: Claim, known: Sources) -> Finding | None:
     if parts.scheme not in ("http", "https") or parts.hostname not in ("localhost", "127.0.0.1"):
         return None
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    for flavour in claim.flavours:
-        if port not in (PORTS | PROXY_PORTS[flavour]).values():  # type: ignore[index]
-            return Finding(f"no service of the {flavour} flavour has port {port}")
+    if problem := of_no_service(port, claim.flavours):
+        return Finding(problem)
 
     def answers(site: Site) -> str:
         from parsec_stack import probes
@@ -190,15 +189,22 @@ def url(claim: Claim, known: Sources) -> Finding | None:
     return Finding(later=answers)
 
 
+def of_no_service(port: int, flavours: tuple[str, ...]) -> str:
+    """The first of these flavours that has no service at the port, in a sentence; or nothing."""
+    for flavour in FLAVOURS:
+        if flavour in flavours and port not in (PORTS | PROXY_PORTS[flavour]).values():
+            return f"no service of the {flavour} flavour has port {port}"
+    return ""
+
+
 @recognises("port of the stack")
 def address(claim: Claim, known: Sources) -> Finding | None:
     """127.0.0.1:PORT, where something listens."""
     host, _, number = claim.text.partition(":")
     if host != "127.0.0.1" or not number.isdigit():
         return None
-    for flavour in claim.flavours:
-        if int(number) not in (PORTS | PROXY_PORTS[flavour]).values():  # type: ignore[index]
-            return Finding(f"no service of the {flavour} flavour has port {number}")
+    if problem := of_no_service(int(number), claim.flavours):
+        return Finding(problem)
 
     def listens(site: Site) -> str:
         from parsec_stack import probes
