@@ -48,6 +48,12 @@ def docs(session: nox.Session) -> None:
     )
 
 
+@nox.session(name="option-releases", default=False)
+def option_releases(session: nox.Session) -> None:
+    """Compare docs/option-releases.json with the option table of every tested release."""
+    session.run("python", "-m", "parsec_stack.option_releases", *session.posargs)
+
+
 @nox.session(name="docs-live", default=False)
 def docs_live(session: nox.Session) -> None:
     """Serve the guide and rebuild it on every change."""

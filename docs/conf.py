@@ -15,12 +15,22 @@ project_copyright = author
 release = VERSIONS["parsec"]
 version = release
 
-extensions = ["sphinx_copybutton", "settings_reference", "evidence"]
+extensions = ["sphinx_copybutton", "facts", "settings_reference", "evidence"]
 exclude_patterns = ["extensions"]
 nitpicky = True
 highlight_language = "none"
-# The versions that the text names come from one place.
-rst_prolog = "\n".join(f".. |{name}| replace:: {value}" for name, value in VERSIONS.items())
+# Roles of literals whose meaning their shape does not tell (verify/recognisers.py).
+ROLES = (
+    "program", "bucket", "login", "idle-suite", "trusted", "untrusted",
+    "alike", "alike-quoted", "unlike", "unlike-quoted",
+)  # fmt: skip
+rst_prolog = "\n".join(
+    [
+        # The versions that the text names come from one place.
+        *(f".. |{name}| replace:: :fact:`{name}`" for name in ("parsec", "python")),
+        *(f".. role:: {name}(literal)" for name in ROLES),
+    ]
+)
 
 html_theme = "furo"
 html_title = f"Deploying Parsec server {release}"

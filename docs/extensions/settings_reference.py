@@ -2,104 +2,147 @@
 
 The list comes from the server's own option table when the guide is built, so that it cannot
 name a setting that the server does not read. Beside it stand two files of ours:
-``option-releases.json``, the first of the tested releases that has each option, and the notes
-below, each on a help text that was found to be wrong or incomplete by trying the server.
+``option-releases.json``, the first of the tested releases that has each option, and
+``setting_notes.py``, each note on a help text that was found to be wrong or incomplete.
+
+In the HTML every literal that names a setting leads to its entry.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
+from parsec_stack.literals import GENERATED
 from parsec_stack.options import Option, server_options
+from parsec_stack.setting_notes import NOTES
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-OLDEST = "3.5.2"
-
-NOTES = {
-    "--db-min-connections": "Read from the environment, but without effect there: 1 is used. "
-    "Only the command-line option works.",
-    "--db-max-connections": "Read from the environment, but without effect there: 7 is used. "
-    "Only the command-line option works.",
-    "--email-use-ssl": "This is implicit TLS, usually on port 465; the help text has it the "
-    "other way round. It wins over STARTTLS when both are set.",
-    "--email-use-tls": "This is STARTTLS, usually on port 587; the help text has it the other "
-    "way round.",
-    "--email-host-user": "Missing in the output of the server's own help.",
-    "--template-dir": "Missing in the output of the server's own help.",
-    "--server-addr": "The default port is 443, or 80 with no_ssl=true; never 6777.",
-    "--ssl-ciphers": "The default leaves only CBC suites for TLS 1.2.",
-    "--log-file": "The file is emptied at each start.",
-    "--log-level": "WARNING still lets the HTTP server's informational lines through.",
-    "--proxy-trusted-addresses": "A host name never matches, and gives no error.",
+RELEASES = "option-releases.json"
+NEW_RELEASES = "nox -s option-releases -- --write"
+# Groups of settings by what their options begin with; the first that fits counts.
+GROUPS = {
+    "Required": (),
+    "Database": ("--db", "--skip-database", "--maximum-database", "--pause-before"),
+    "Address and TLS": ("--host", "--port", "--ssl", "--proxy", "--sse", "--cors", "--with-client"),
+    "Mail": ("--email", "--validation-email", "--template"),
+    "Organizations": ("--organization", "--spontaneous"),
+    "Accounts and sign-in": ("--account", "--openbao", "--trusted-x509", "--scws", "--advisory"),
+    "Logs and error reports": ("--log", "--sentry", "--debug"),
+    "Further": ("--",),
 }
+PARTS = re.compile(r"`([^`]+)`")
 
 
 class SettingsReference(SphinxDirective):
-    """A definition list of all options of ``parsec run``."""
+    """One section for each group of the options of ``parsec run``."""
 
     def run(self) -> list[nodes.Node]:
-        """Build the list from the option table."""
+        """Build the sections from the option table."""
         docs = Path(self.env.srcdir)
-        for path in (docs / "option-releases.json", *env_files(docs)):
+        for path in (docs / RELEASES, *artifacts(docs)):
             self.env.note_dependency(str(path))
-        releases = json.loads((docs / "option-releases.json").read_text())
-        places = set_in(docs)
-        items = [
-            item(option, releases.get(option.flag, ""), places.get(option.variable or "", []))
-            for option in server_options()
-        ]
-        return [nodes.definition_list("", *items, classes=["settings"])]
+        try:
+            options = server_options()
+        except ImportError:  # where the server has no wheels, the guide is read for its commands
+            return [nodes.paragraph("", "The Parsec server is not installed where this was built.")]
+        releases = json.loads((docs / RELEASES).read_text())
+        self.refuse_stale(options, releases)
+        return list(self.sections(options, releases, set_in(docs)))
+
+    def refuse_stale(self, options: tuple[Option, ...], releases: dict[str, str]) -> None:
+        """Fail on notes about options that do not exist, and on options of unknown releases."""
+        flags = [option.flag for option in options]
+        if stale := sorted(NOTES.keys() - set(flags)):
+            raise self.error(f"the server has no {', '.join(stale)}: remove from setting_notes.py")
+        if unknown := [flag for flag in flags if flag not in releases]:
+            raise self.error(f"{RELEASES} has no {', '.join(unknown)}: run {NEW_RELEASES}")
+
+    def sections(
+        self, options: tuple[Option, ...], releases: dict[str, str], places: dict[str, list[str]]
+    ) -> Iterator[nodes.section]:
+        """The groups that have any options, each as a section."""
+        for title in GROUPS:
+            members = [option for option in options if group_of(option) == title]
+            if members:
+                name = nodes.make_id(f"settings {title}")
+                section = nodes.section("", nodes.title("", title), ids=[name], classes=[GENERATED])
+                for option in members:
+                    files = places.get(option.variable or "", [])
+                    section += self.entry(option, releases[option.flag], files)
+                yield section
+
+    def entry(self, option: Option, release: str, files: list[str]) -> addnodes.desc:
+        """One setting: its name, the facts of it, its help and our note."""
+        name = option.variable or option.flag
+        anchor = f"setting-{nodes.make_id(name)}"
+        signature = addnodes.desc_signature("", "", addnodes.desc_name("", name), ids=[anchor])
+        self.env.domains.standard_domain.note_object(
+            "envvar", name, anchor, location=self.get_location()
+        )
+        facts = nodes.paragraph("", "", *separated(list(described(option, release, files)), " · "))
+        content = addnodes.desc_content("", facts, *paragraphs(option.help))
+        content += [nodes.note("", nodes.paragraph("", note)) for note in notes_on(option)]
+        return addnodes.desc("", signature, content, domain="std", objtype="envvar", noindex=False)
 
 
-def env_files(docs: Path) -> list[Path]:
-    """The env files that the guide shows."""
-    return sorted((docs.parent / "deploy").glob("*.env"))
+def group_of(option: Option) -> str:
+    """The title of the group to which the option belongs."""
+    if option.required:
+        return "Required"
+    return next(title for title, begins in GROUPS.items() if option.flag.startswith(begins))
+
+
+def notes_on(option: Option) -> Iterator[str]:
+    """What is to be said against the help of the option."""
+    if option.flag in NOTES:
+        yield NOTES[option.flag]
+    if option.variable and not option.shown:
+        yield "The server's own help does not name this variable."
+
+
+def artifacts(docs: Path) -> list[Path]:
+    """The env files that the guide shows, and the scripts that generate others."""
+    deploy = docs.parent / "deploy"
+    return sorted([*deploy.glob("*.env"), *deploy.glob("gen-*.sh")])
 
 
 def set_in(docs: Path) -> dict[str, list[str]]:
     """From each variable to the env files that set it."""
-    places: dict[str, list[str]] = {
-        "PARSEC_ADMINISTRATION_TOKEN": ["parsec-admin-token.env"],
-        "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED": ["parsec-admin-token.env"],
-    }
-    for path in env_files(docs):
-        for line in path.read_text().splitlines():
-            name, equals, _ = line.partition("=")
-            if equals and not line.startswith("#"):
-                places.setdefault(name, []).append(path.name)
+    places: dict[str, list[str]] = {}
+    for path in artifacts(docs):
+        text = path.read_text()
+        if path.suffix == ".sh":
+            file = re.search(r"^file=(\S+)$", text, re.MULTILINE)
+            names = re.search(r"^names=\((.+)\)$", text, re.MULTILINE)
+            pairs = [(name, file[1]) for name in names[1].split()] if file and names else []
+        else:
+            pairs = [(name, path.name) for name in re.findall(r"^(\w+)=", text, re.MULTILINE)]
+        for name, place in pairs:
+            places.setdefault(name, []).append(place)
     return places
 
 
-def item(option: Option, release: str, files: list[str]) -> nodes.definition_list_item:
-    """One option: its names, the facts of it, its help and our note."""
-    names = [nodes.literal("", name) for name in (option.variable, option.flag) if name]
-    term = nodes.term("", "", *separated(names, ", "))
-    facts = nodes.paragraph("", "", *separated(list(described(option, release, files)), "; "))
-    body: list[nodes.Node] = [facts]
-    if option.help:
-        body.append(nodes.paragraph("", option.help))
-    if note := NOTES.get(option.flag):
-        body.append(nodes.note("", nodes.paragraph("", note)))
-    return nodes.definition_list_item("", term, nodes.definition("", *body))
-
-
-def described(option: Option, release: str, files: list[str]) -> Any:
-    """Default, release and place of the option, each as one inline node."""
+def described(option: Option, release: str, files: list[str]) -> Iterator[nodes.inline]:
+    """Option, values, default, release and place, each as one inline node."""
+    if option.variable:
+        yield nodes.inline("", "", nodes.literal("", option.flag))
     if option.required:
-        yield nodes.inline("", "required")
-    elif option.default:
+        yield nodes.inline("", "", nodes.strong("", "required"))
+    if option.kind:
+        yield nodes.inline("", option.kind)
+    if option.default:
         yield nodes.inline("", "default ", nodes.literal("", option.default))
-    else:
-        yield nodes.inline("", "no default")
-    if release and release != OLDEST:
-        yield nodes.inline("", f"since {release}")
+    yield nodes.inline("", f"since {release}")
     for name in files:
         yield nodes.inline("", "set in ", nodes.literal("", name))
 
@@ -112,7 +155,40 @@ def separated(parts: list[Any], separator: str) -> list[nodes.Node]:
     return joined
 
 
+def paragraphs(text: str) -> Iterator[nodes.Element]:
+    """The server's help text, with its paragraphs, lists and literals."""
+    # A line with a backspace asks click to keep the lines that follow as they are.
+    for part in re.split(r"\n\s*\n|\n?\x08\n?", text):
+        plain, *items = re.split(r"^\s*-\s*", part, flags=re.MULTILINE)
+        if plain.strip():
+            yield nodes.paragraph("", "", *inline(plain))
+        if items:
+            lines = (nodes.list_item("", nodes.paragraph("", "", *inline(one))) for one in items)
+            yield nodes.bullet_list("", *lines)
+
+
+def inline(text: str) -> Iterator[nodes.Node]:
+    """One paragraph's text, with literals where it has backquotes."""
+    for number, part in enumerate(PARTS.split(" ".join(text.split()))):
+        yield nodes.literal("", part) if number % 2 else nodes.Text(part)
+
+
+def link_settings(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Let every literal of an HTML page that names a setting lead to its entry."""
+    if app.builder.format != "html":
+        return
+    known = app.env.domains.standard_domain.objects
+    for literal in list(doctree.findall(nodes.literal)):
+        name = literal.astext().partition("=")[0]
+        target, anchor = known.get(("envvar", name), ("", ""))
+        if target in ("", page) or isinstance(literal.parent, nodes.reference):
+            continue
+        address = f"{app.builder.get_relative_uri(page, target)}#{anchor}"
+        literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive."""
+    """Register the directive and the links."""
     app.add_directive("settings-reference", SettingsReference)
+    app.connect("doctree-resolved", link_settings)
     return {"parallel_read_safe": True}

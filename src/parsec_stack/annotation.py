@@ -1,4 +1,4 @@
-"""What comments before a block say about it: ``.. except: REASON`` and the like."""
+"""What comments say about a block or a literal: ``.. except: REASON`` and the like."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message")
 # These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
 WITH_PLACEHOLDER = ("placeholder", "capture")
+# These are about the inline literals of their page: ``.. beyond: LITERAL - REASON``.
+MARKS = ("beyond", "elsewhere", "ignored")
 
 
 class AnnotationError(ValueError):
@@ -50,7 +52,7 @@ def split(comment: str) -> tuple[str, str, str]:
     if not colon or keyword not in KEYWORDS:
         raise AnnotationError(
             f"unknown annotation '.. {comment.partition(chr(10))[0]}': "
-            f"the known ones are {', '.join(KEYWORDS)}, each followed by a colon"
+            f"the known ones are {', '.join(KEYWORDS + MARKS)}, each followed by a colon"
         )
     if not value:
         raise AnnotationError(f"the annotation '{keyword}' says nothing after its colon")
@@ -61,6 +63,22 @@ def split(comment: str) -> tuple[str, str, str]:
             f"'{placeholder}' is no placeholder: write <{placeholder.strip('<>')}>"
         )
     return keyword, placeholder, " ".join(value.split())
+
+
+def is_mark(comment: str) -> bool:
+    """Is the comment about a literal, wherever it stands on its page?"""
+    return comment.partition(":")[0].strip() in MARKS
+
+
+def mark(comment: str) -> tuple[str, str, str]:
+    """Keyword, literal and reason of a mark; AnnotationError if one is missing."""
+    keyword, _, value = (part.strip() for part in comment.partition(":"))
+    literal, _, reason = (part.strip() for part in " ".join(value.split()).partition(" - "))
+    if not literal or not reason:
+        raise AnnotationError(
+            f"'.. {comment}' is incomplete: write '.. {keyword}: LITERAL - REASON'"
+        )
+    return keyword, literal, reason
 
 
 def looks_like_one(comment: str) -> bool:

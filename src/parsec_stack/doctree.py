@@ -1,4 +1,4 @@
-"""Read the blocks from the doctree that Sphinx resolves: what a reader of the HTML sees."""
+"""Read the guide from the doctree that Sphinx resolves: what a reader of the HTML sees."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from parsec_stack.annotation import AnnotationError, Annotations, looks_like_one
-from parsec_stack.guide import Block, GuideError, Kind
+from parsec_stack import literals
+from parsec_stack.annotation import AnnotationError, Annotations, is_mark, looks_like_one
+from parsec_stack.guide import Block, Guide, GuideError, Kind
 
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
@@ -32,8 +33,8 @@ TAGS = ("html", "format_html", "builder_html")
 INVISIBLE = (nodes.target, addnodes.index, nodes.substitution_definition)
 
 
-def read(docs: Path) -> list[Block]:
-    """All blocks of the guide in this folder, in reading order; GuideError if Sphinx warns."""
+def read(docs: Path) -> Guide:
+    """The guide in this folder, in reading order; GuideError if Sphinx warns."""
     warnings = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="guide-") as scratch,
@@ -55,8 +56,10 @@ def read(docs: Path) -> list[Block]:
             raise GuideError(f"Sphinx cannot read the guide in {docs}: {error}") from error
     if text := plain(warnings.getvalue(), docs):
         raise GuideError(f"Sphinx warns of the guide:\n{text}")
-    blocks = [block for page, tree in pages for block in Page(docs, page, tree, app.env).blocks()]
-    return with_ids(distinct(blocks))
+    read_pages = [Page(docs, page, tree, app.env) for page, tree in pages]
+    blocks = [block for page in read_pages for block in page.blocks()]
+    claims = [claim for page in read_pages for claim in literals.claims(page)]
+    return Guide(with_ids(distinct(blocks)), claims)
 
 
 def in_reading_order(env: BuildEnvironment) -> list[str]:
@@ -111,7 +114,8 @@ class Page:
             claimed.update(id(comment) for comment in comments)
             yield self.block(node, comments)
         for comment in self.tree.findall(nodes.comment):
-            if id(comment) not in claimed and looks_like_one(comment.astext()):
+            text = comment.astext()
+            if id(comment) not in claimed and looks_like_one(text) and not is_mark(text):
                 self.fail(comment, f"no block follows the annotation '.. {comment.astext()}'")
 
     def block(self, node: Any, comments: list[nodes.comment]) -> Block:
@@ -269,7 +273,8 @@ def comments_before(node: Any) -> list[nodes.comment]:
     found: list[nodes.comment] = []
     for sibling in reversed(siblings[: siblings.index(outer)]):
         if isinstance(sibling, nodes.comment):
-            found.insert(0, sibling)
+            if not is_mark(sibling.astext()):
+                found.insert(0, sibling)
         elif not isinstance(sibling, INVISIBLE):
             break
     return found

@@ -1,7 +1,7 @@
-"""The guide as data: every literal block that it renders, with its meaning.
+"""The guide as data: every literal block and inline literal that it renders.
 
 Sphinx reads the pages only when one of the guide's files has changed (``doctree.py``); in
-between the blocks come from a cache in ``build/``.
+between all comes from a cache in ``build/``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,12 +72,37 @@ class Block:
         return f"{self.file or self.source}:{self.text_line + number - 1}"
 
 
-class Guide:
-    """All blocks in reading order."""
+@dataclass(frozen=True)
+class Claim:
+    """One inline literal, link to elsewhere or number of the prose: something that it claims.
 
-    def __init__(self, blocks: list[Block]) -> None:
-        """Take the blocks of all pages."""
+    ``page``, ``source`` and ``line`` as of a block. ``role`` is the role by which a literal is
+    written, empty for double backquotes, and "link" or "number" for the others. ``mark`` is the
+    keyword of the comment that is about it, and ``reason`` what that comment says.
+    """
+
+    page: str
+    source: str
+    line: int
+    text: str
+    flavours: tuple[str, ...]
+    role: str = ""
+    mark: str = ""
+    reason: str = ""
+
+    @property
+    def place(self) -> str:
+        """Page and line, for messages."""
+        return f"{self.source}:{self.line}"
+
+
+class Guide:
+    """All blocks and claims in reading order."""
+
+    def __init__(self, blocks: list[Block], claims: Iterable[Claim] = ()) -> None:
+        """Take the blocks and claims of all pages."""
         self.blocks = blocks
+        self.claims = list(claims)
 
     @cached_property
     def named(self) -> dict[str, Block]:
@@ -116,21 +141,27 @@ def load(docs: Path) -> Guide:
     stamps = {str(path): [stat.st_mtime_ns, stat.st_size] for path, stat in sources(docs)}
     known = read_cache(cache)
     if known.get("stamps") == stamps:
-        return from_json(known["blocks"])
+        return from_json(known)
     digest = content_digest(stamps)
     if known.get("digest") != digest:
         from parsec_stack import doctree
 
-        known = {"digest": digest, "blocks": [asdict(block) for block in doctree.read(docs)]}
+        guide = doctree.read(docs)
+        known = {
+            "digest": digest,
+            "blocks": [asdict(block) for block in guide.blocks],
+            "claims": [asdict(claim) for claim in guide.claims],
+        }
     write_cache(cache, known | {"stamps": stamps})
-    return from_json(known["blocks"])
+    return from_json(known)
 
 
 def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """All files on which the blocks depend: the guide's, the artifacts, what reads them."""
+    """All files on which the guide depends: its own, the artifacts, what reads them."""
     yield from walk(docs)
     yield from walk(docs.parent / "deploy")
-    own = [Path(__file__).with_name(name) for name in ("guide.py", "doctree.py", "annotation.py")]
+    readers = ("guide.py", "doctree.py", "literals.py", "annotation.py")
+    own = [Path(__file__).with_name(name) for name in readers]
     for path in (docs.parent / "pyproject.toml", *own):
         if path.exists():
             yield path, path.stat()
@@ -179,6 +210,14 @@ def write_cache(cache: Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def from_json(blocks: list[dict[str, Any]]) -> Guide:
+def from_json(known: dict[str, Any]) -> Guide:
     """The guide that was kept."""
-    return Guide([Block(**block | {"flavours": tuple(block["flavours"])}) for block in blocks])
+    return Guide(
+        [Block(**with_tuple(block)) for block in known["blocks"]],
+        [Claim(**with_tuple(claim)) for claim in known["claims"]],
+    )
+
+
+def with_tuple(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with their flavours as they were before they became JSON."""
+    return fields | {"flavours": tuple(fields["flavours"])}

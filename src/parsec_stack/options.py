@@ -1,49 +1,93 @@
 """The settings that the installed Parsec server really reads, from its own option table.
 
 The table is the click command behind ``parsec run``; its help text leaves some options out, so
-it is never the source.
+it is never the source. ``python -m parsec_stack.options`` prints it as JSON.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+
+# The server takes these two from its environment, and then uses 1 and 7 all the same: only the
+# command-line options work.
+WITHOUT_EFFECT = frozenset({"PARSEC_DB_MIN_CONNECTIONS", "PARSEC_DB_MAX_CONNECTIONS"})
+
+# Further options, as on the command line, which every subcommand reads beside its table.
+COMMAND_LINE = "PARSEC_CMD_ARGS"
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of ``parsec run``: ``variable`` is None where the environment cannot set it."""
+    """One option of ``parsec run``.
+
+    ``variable`` is None where the environment cannot set it, and ``shown`` tells whether the
+    server's own help names it. ``kind`` says what values there are. ``help`` keeps its lines.
+    """
 
     flag: str
     variable: str | None
     default: str
     required: bool
     help: str
+    kind: str = ""
+    shown: bool = True
 
 
 @cache
 def server_options() -> tuple[Option, ...]:
     """Every option of the installed server, in the order of its table."""
+    return tuple(describe(parameter) for parameter in parameters())
+
+
+def parameters() -> Iterator[click.Option]:
+    """The rows of the server's option table."""
     import click
     from parsec.cli import cli
 
-    parameters = cli.commands["run"].params
-    return tuple(describe(p) for p in parameters if isinstance(p, click.Option))
+    for parameter in cli.commands["run"].params:
+        if isinstance(parameter, click.Option):
+            yield parameter
 
 
-def describe(parameter: object) -> Option:
+def describe(parameter: click.Option) -> Option:
     """An option of the click command as the guide names it."""
-    import click
-
-    assert isinstance(parameter, click.Option)
     variable = parameter.envvar if isinstance(parameter.envvar, str) else None
     return Option(
         flag=max(parameter.opts, key=len),
         variable=variable,
         default=default_of(parameter.to_info_dict()["default"]),
         required=parameter.required,
-        help=" ".join((parameter.help or "").split()),
+        help=inspect.cleandoc(parameter.help or ""),
+        kind=kind_of(parameter),
+        shown=parameter.show_envvar and not parameter.hidden,
     )
+
+
+def kind_of(parameter: click.Option) -> str:
+    """What values the option takes, in words; empty for any text."""
+    import click
+
+    if parameter.is_flag or isinstance(parameter.type, click.types.BoolParamType):
+        return "true or false"
+    if isinstance(parameter.type, click.Choice):
+        return f"one of {', '.join(default_of(choice) for choice in parameter.type.choices)}"
+    if parameter.multiple:
+        return "several, separated by spaces"
+    if parameter.nargs > 1:
+        return f"{parameter.nargs} values, separated by spaces"
+    if isinstance(parameter.type, click.Path):
+        return "a folder" if parameter.type.dir_okay else "a file"
+    if isinstance(parameter.type, click.types.IntParamType):
+        return "a whole number"
+    return "a number" if isinstance(parameter.type, click.types.FloatParamType) else ""
 
 
 def default_of(value: object) -> str:
@@ -57,4 +101,25 @@ def default_of(value: object) -> str:
 
 def variables() -> frozenset[str]:
     """The environment variables that the server reads."""
-    return frozenset(option.variable for option in server_options() if option.variable)
+    table = {option.variable for option in server_options() if option.variable}
+    return frozenset({COMMAND_LINE, *table})
+
+
+def refusal(variable: str, value: str) -> str:
+    """Why the server refuses the value of this variable; empty if it takes it."""
+    import click
+    from parsec.cli import cli
+
+    parameter = next(one for one in parameters() if one.envvar == variable)
+    context = click.Context(cli.commands["run"])
+    several = parameter.nargs != 1 or parameter.multiple
+    given = parameter.type.split_envvar_value(value) if several else value
+    try:
+        parameter.process_value(context, given)
+    except (click.BadParameter, ValueError) as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(option) for option in server_options()]))

@@ -82,6 +82,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for block in session.guide.of(flavour)
         ]
         metafunc.parametrize(("flavour", "block"), cases)
+    elif "flavour" in metafunc.fixturenames:
+        metafunc.parametrize("flavour", metafunc.config.stash[SESSION].options.flavours)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,3 +114,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for note in session.notes:
             terminalreporter.write_line(f"note: {note}")
         terminalreporter.write_line(report.summary(session.outcomes))
+        terminalreporter.write_line(session.claims.summary(session.options.flavours))

@@ -76,14 +76,20 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def compose(
-    outcomes: list[Outcome], *, versions: dict[str, Any], tools: dict[str, str], notes: list[str]
+    outcomes: list[Outcome],
+    *,
+    versions: dict[str, Any],
+    tools: dict[str, str],
+    notes: list[str],
+    claims: list[dict[str, Any]],
+    claim_seconds: float,
 ) -> dict[str, Any]:
     """The whole report. ``overhead_seconds`` is the time of neither blocks nor checks."""
     started = psutil.Process().create_time()
     duration = datetime.now(UTC).timestamp() - started
     counts = Counter(outcome.outcome for outcome in outcomes)
     own = sum(outcome.seconds for outcome in outcomes)
-    checks = sum(outcome.check_seconds for outcome in outcomes)
+    checks = sum(outcome.check_seconds for outcome in outcomes) + claim_seconds
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "duration": round(duration, 3),
@@ -96,6 +102,7 @@ def compose(
         "notes": notes,
         "summary": dict(counts),
         "blocks": [outcome.as_json() for outcome in outcomes],
+        "claims": claims,
     }
 
 

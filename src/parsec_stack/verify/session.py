@@ -12,10 +12,12 @@ from pathlib import Path
 from parsec_stack import guide
 from parsec_stack.errors import StackError
 from parsec_stack.stack import FLAVOURS, Flavour
-from parsec_stack.verify import inventory, processes, report
+from parsec_stack.verify import inventory, processes, report, settings, versions
 from parsec_stack.verify.artifacts import Findings
+from parsec_stack.verify.claims import Claims
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import prepare
+from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import BLOCK_TIMEOUT, Walk
 
 NO_ENGINE = "no Docker engine answers here"
@@ -47,6 +49,7 @@ class Session:
         self.options = options
         self.guide = guide.load(docs)
         self.findings = Findings(self.guide)
+        self.claims = Claims(Sources(self.guide, docs.parent))
         self.walks: dict[Flavour, Walk] = {}
         self.notes: list[str] = []
         self.missing: dict[Flavour, str] = {}
@@ -64,6 +67,7 @@ class Session:
                 prepare(flavour, self.options.port_offset),
                 self.registry,
                 self.findings,
+                claims=self.claims,
                 missing=self.missing.get(flavour, ""),
                 timeout=self.options.block_timeout,
             )
@@ -79,6 +83,8 @@ class Session:
         if problem := inventory.difference(self.guide, self.inventory):
             yield problem
         yield from self.registry.strays(self.guide)
+        yield from settings.problems(self.claims.known)
+        yield from versions.problems(self.claims.known)
         shown = {block.file for block in self.guide.files().values()}
         for path in sorted((self.docs.parent / "deploy").iterdir()):
             name = f"deploy/{path.name}"
@@ -100,6 +106,7 @@ class Session:
             else:
                 walk.site.remove()
         self.findings.close()
+        self.claims.close()
         if engine := engine_version() if "docker" in self.walks else "":
             versions["engine"] = engine
         absent = [
@@ -109,7 +116,12 @@ class Session:
         report.write(
             self.output / "report.json",
             report.compose(
-                self.outcomes, versions=versions, tools=self.findings.tools, notes=self.notes
+                self.outcomes,
+                versions=versions,
+                tools=self.findings.tools,
+                notes=self.notes,
+                claims=self.claims.rows(self.options.flavours),
+                claim_seconds=self.claims.seconds,
             ),
         )
 

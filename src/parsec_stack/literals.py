@@ -1,0 +1,159 @@
+"""Find what a page claims in passing: inline literals, links to elsewhere, and numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+
+from parsec_stack.annotation import AnnotationError, is_mark, mark
+from parsec_stack.guide import Claim
+
+if TYPE_CHECKING:
+    from parsec_stack.doctree import Page
+
+# The class of what the guide's extensions derive themselves: it is nobody's claim.
+GENERATED = "generated"
+LINK, NUMBER = "link", "number"
+# In running text a number is a claim as well, unless it is part of a word, or "one" or "two",
+# which are more than numbers.
+COUNTS = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+NUMBERS = re.compile(rf"(?<![\w.])\d[\w./:-]*(?<![./:-])|\b(?:{COUNTS})\b", re.IGNORECASE)
+# Text in these is no running text, or is looked at for itself.
+ELSEWHERE = (nodes.literal, nodes.literal_block, nodes.reference, nodes.comment, nodes.raw,
+             nodes.substitution_definition, nodes.doctest_block)  # fmt: skip
+
+
+def claims(page: Page) -> Iterator[Claim]:
+    """What the page claims, in order; GuideError for a mark that none of them needs."""
+    marks = marks_of(page)
+    lines = Lines()
+    for role, text, node in found(page.tree):
+        if not is_typed(node, lines):
+            continue
+        source, start = page.place(node)
+        keyword, reason, comment = marks.get(text, ("", "", None))
+        if comment:
+            marks[text] = (keyword, reason, None)
+        yield Claim(
+            page=page.name,
+            source=page.relative(source),
+            line=lines.of(Path(source), start, text if role in (LINK, NUMBER) else f"`{text}`"),
+            text=text,
+            flavours=page.flavours,
+            role=role,
+            mark=keyword,
+            reason=reason,
+        )
+    for text, (keyword, _, comment) in marks.items():
+        if comment:
+            page.fail(comment, f"stale '{keyword}: {text}': the page has no such literal")
+
+
+def marks_of(page: Page) -> dict[str, tuple[str, str, nodes.comment | None]]:
+    """Keyword, reason and comment of every mark, by the literal that it is about."""
+    marks: dict[str, tuple[str, str, nodes.comment | None]] = {}
+    for comment in page.tree.findall(nodes.comment):
+        if not is_mark(comment.astext()):
+            continue
+        try:
+            keyword, text, reason = mark(comment.astext())
+        except AnnotationError as error:
+            page.fail(comment, str(error))
+        if text in marks:
+            page.fail(comment, f"'{text}' is marked twice")
+        marks[text] = (keyword, reason, comment)
+    return marks
+
+
+def found(tree: nodes.document) -> Iterator[tuple[str, str, nodes.Node]]:
+    """Role, text and node of every literal, link and number."""
+    for node in tree.findall():
+        if isinstance(node, nodes.Text) and not within(node, ELSEWHERE) and not is_generated(node):
+            for match in NUMBERS.finditer(node.astext()):
+                yield NUMBER, match[0], node
+        elif isinstance(node, nodes.reference) and "refuri" in node and not node.get("internal"):
+            yield LINK, node["refuri"], node
+        elif isinstance(node, nodes.literal) and not is_generated(node):
+            role = next(iter(node["classes"]), "")
+            if role != "kbd":
+                yield role, node.astext(), node
+            elif not after_plus(node):
+                yield role, "+".join(keys(node)), node
+
+
+def within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
+    """Does the node stand in one of these kinds?"""
+    outer: Any = node
+    while outer is not None:
+        if isinstance(outer, kinds):
+            return True
+        outer = outer.parent
+    return False
+
+
+def is_generated(node: nodes.Node) -> bool:
+    """Has an extension derived the node, or what it stands in?"""
+    outer: Any = node
+    while outer is not None:
+        if GENERATED in getattr(outer, "attributes", {}).get("classes", []):
+            return True
+        outer = outer.parent
+    return False
+
+
+def is_typed(node: nodes.Node, lines: Lines) -> bool:
+    """Does the text in which the node stands begin as a line of its file does?"""
+    outer: Any = node
+    while not isinstance(outer, nodes.TextElement) or isinstance(outer, nodes.Inline):
+        outer = outer.parent
+    begin = outer.rawsource.strip().partition("\n")[0]
+    return bool(outer.source and begin and begin in lines.text(Path(outer.source)))
+
+
+def after_plus(node: Any) -> bool:
+    """Is this key a further one of several, which Sphinx has taken apart?"""
+    siblings = node.parent.children
+    place = siblings.index(node)
+    return bool(place > 1 and siblings[place - 1].astext() == "+")
+
+
+def keys(node: Any) -> Iterator[str]:
+    """This key and those that are pressed together with it."""
+    siblings = node.parent.children
+    place = siblings.index(node)
+    yield node.astext()
+    while place + 2 < len(siblings) and siblings[place + 1].astext() == "+":
+        place += 2
+        yield siblings[place].astext()
+
+
+class Lines:
+    """Finds the lines of literals; docutils knows only where their paragraph begins."""
+
+    def __init__(self) -> None:
+        """Begin at the top of every file."""
+        self.files: dict[Path, str] = {}
+        # Up to where each paragraph has been searched: a line, and a column in it.
+        self.reached: dict[tuple[Path, int], tuple[int, int]] = {}
+
+    def text(self, source: Path) -> str:
+        """The whole file."""
+        if source not in self.files:
+            self.files[source] = source.read_text()
+        return self.files[source]
+
+    def of(self, source: Path, start: int, text: str) -> int:
+        """The line on which the text stands, from the line ``start`` on; else that line."""
+        lines = self.text(source).splitlines()
+        line, column = self.reached.get((source, start), (start - 1, 0))
+        while line < len(lines):
+            at = lines[line].find(text, column)
+            if at >= 0:
+                self.reached[source, start] = (line, at + len(text))
+                return line + 1
+            line, column = line + 1, 0
+        return start

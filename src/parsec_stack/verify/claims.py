@@ -1,0 +1,165 @@
+"""The guide's claims: what becomes of every inline literal and link of its prose and tables.
+
+What artifacts and programs can tell is checked at once, what the running stack must tell when a
+walk has everything up.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from parsec_stack.guide import Claim
+from parsec_stack.verify.recognisers import HOLDS, RECOGNISERS, Finding, Later, setting
+from parsec_stack.verify.site import Site
+from parsec_stack.verify.sources import Sources
+
+Outcome = Literal["checked", "excepted", "failed", "unrecognised", "not reached"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one claim; ``kind`` is what it was recognised as."""
+
+    claim: Claim
+    kind: str
+    outcome: Outcome
+    reason: str = ""
+
+    def as_json(self, flavour: str) -> dict[str, Any]:
+        """The verdict as the report has it."""
+        return {
+            "page": self.claim.page,
+            "source": self.claim.source,
+            "line": self.claim.line,
+            "literal": self.claim.text,
+            "flavour": flavour,
+            "recognised_as": self.kind,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
+
+
+class Claims:
+    """All claims of one guide, each recognised once, beginning at once beside other work."""
+
+    def __init__(self, known: Sources) -> None:
+        """Take what they are checked against."""
+        self.known = known
+        # What the running stacks have told, by flavour, and how long that took in seconds.
+        self.settled: dict[str, dict[Claim, Verdict]] = {}
+        self.seconds = 0.0
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="claims")
+        self.running = self.pool.submit(self.recognise_all)
+
+    def recognise_all(self) -> dict[Claim, tuple[str, Finding]]:
+        """What each claim is, and what was found of it without a stack."""
+        return {claim: self.try_to_recognise(claim) for claim in self.known.guide.claims}
+
+    @property
+    def recognised(self) -> dict[Claim, tuple[str, Finding]]:
+        """The same, as soon as it is known."""
+        return self.running.result()
+
+    def try_to_recognise(self, claim: Claim) -> tuple[str, Finding]:
+        """What this claim is; an artifact may be damaged in any way."""
+        try:
+            return self.recognise(claim)
+        except Exception as error:
+            return "", Finding(f"it cannot be checked: {type(error).__name__}: {error}")
+
+    def recognise(self, claim: Claim) -> tuple[str, Finding]:
+        """What this claim is; a claim of no kind, or of several, has the problem that it is so."""
+        if claim.mark in ("beyond", "ignored"):
+            return claim.mark, self.marked(claim)
+        found = self.kinds(claim)
+        if claim.mark and not found:
+            return claim.mark, Finding(unchecked=f"not on this machine: {claim.reason}")
+        if len(found) == 1:
+            return next(iter(found.items()))
+        if found:
+            return "", Finding(f"this may be {' or '.join(found)}: give it a role")
+        return "", Finding("no artifact, program or service knows this: see CONTRIBUTING, claims")
+
+    def kinds(self, claim: Claim) -> dict[str, Finding]:
+        """The findings of all recognisers that know the claim."""
+        candidates = RECOGNISERS.get(claim.role, {})
+        asked = {kind: recogniser(claim, self.known) for kind, recogniser in candidates.items()}
+        return {kind: finding for kind, finding in asked.items() if finding is not None}
+
+    def marked(self, claim: Claim) -> Finding:
+        """Is the mark that excepts the claim still needed?"""
+        if claim.mark == "ignored":
+            name = claim.text.partition("=")[0]
+            read = setting(claim, self.known) == HOLDS
+            if read or re.search(rf"^\s*(export )?{name}=", self.known.code, re.MULTILINE):
+                return Finding(f"stale 'ignored: {claim.text}': it is read or set")
+        elif found := self.kinds(claim):
+            return Finding(f"stale 'beyond: {claim.text}': it is known as {next(iter(found))}")
+        return Finding(unchecked=claim.reason)
+
+    def verdict(self, claim: Claim, flavour: str) -> Verdict:
+        """What became of the claim in this flavour so far."""
+        if settled := self.settled.get(flavour, {}).get(claim):
+            return settled
+        kind, finding = self.recognised[claim]
+        if finding.problem:
+            outcome: Outcome = "failed" if kind else "unrecognised"
+            return Verdict(claim, kind, outcome, finding.problem)
+        if finding.unchecked:
+            return Verdict(claim, kind, "excepted", finding.unchecked)
+        return Verdict(claim, kind, "not reached" if finding.later else "checked")
+
+    def of(self, flavour: str) -> list[Verdict]:
+        """What became of the claims that a reader of this flavour meets."""
+        claims = self.recognised
+        return [self.verdict(claim, flavour) for claim in claims if flavour in claim.flavours]
+
+    def settle(self, site: Site) -> None:
+        """Ask the running stack for what only it can tell."""
+        started = time.monotonic()
+        answers = self.settled.setdefault(site.flavour, {})
+        for claim, (kind, finding) in self.recognised.items():
+            if finding.later and not finding.problem and site.flavour in claim.flavours:
+                problem = seen(finding.later, site)
+                outcome: Outcome = "failed" if problem else "checked"
+                answers[claim] = Verdict(claim, kind, outcome, problem)
+        self.seconds += time.monotonic() - started
+
+    def problems(self, flavour: str) -> list[str]:
+        """What is wrong with the claims of this flavour, with page and line."""
+        return [
+            f"{verdict.claim.place}: ``{verdict.claim.text}``: {verdict.reason}"
+            for verdict in self.of(flavour)
+            if verdict.outcome in ("failed", "unrecognised")
+        ]
+
+    def close(self) -> None:
+        """Wait for what has been begun."""
+        self.pool.shutdown()
+
+    def summary(self, flavours: Iterable[str]) -> str:
+        """How many claims fared how, by flavour."""
+        parts = []
+        for flavour in flavours:
+            counts = Counter(verdict.outcome for verdict in self.of(flavour))
+            told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+            parts.append(f"{told or 'none'} ({flavour})")
+        return "claims: " + "; ".join(parts)
+
+    def rows(self, flavours: Iterable[str]) -> list[dict[str, Any]]:
+        """All verdicts as the report has them."""
+        return [verdict.as_json(flavour) for flavour in flavours for verdict in self.of(flavour)]
+
+
+def seen(look: Later, site: Site) -> str:
+    """What is wrong in the running stack; not to be able to look is wrong too."""
+    try:
+        return look(site)
+    except Exception as error:  # the stack may be odd in any way
+        return f"it cannot be checked: {type(error).__name__}: {error}"

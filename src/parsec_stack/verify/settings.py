@@ -1,0 +1,44 @@
+"""No file or command of the guide may set what nobody reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from parsec_stack import options
+from parsec_stack.verify.sources import Sources
+
+OF_THE_SERVER = re.compile(r"\bPARSEC_[A-Z0-9_]+")
+ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=")
+
+
+def problems(known: Sources) -> Iterator[str]:
+    """Every variable that is set and not read, or read without effect, with its place."""
+    for block in known.guide.blocks:
+        if block.kind in ("output", "message"):
+            continue
+        for number, line in enumerate(block.text.splitlines(), 1):
+            names = OF_THE_SERVER.findall(line)
+            if block.kind == "file" and (block.target or "").endswith(".env"):
+                names += ASSIGNMENT.findall(line)
+            for name in dict.fromkeys(names):
+                if problem := misuse(name, known):
+                    yield f"{block.place_of(number)}: {problem}"
+
+
+def misuse(name: str, known: Sources) -> str:
+    """Why the variable should not be set; empty if somebody reads it."""
+    if name in options.WITHOUT_EFFECT:
+        return f"the server reads {name} without effect: set it on the command line, or not at all"
+    if name.startswith("PARSEC_"):
+        return "" if name in options.variables() else f"the server reads no variable {name}"
+    used = re.search(rf"\$\{{?{name}\b", known.code) or name in of_the_s3_client()
+    return "" if used else f"nobody reads {name}: no file, no command and no library"
+
+
+def of_the_s3_client() -> set[str]:
+    """The variables that the server's S3 client reads."""
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+
+    named = (row[1] for row in BOTOCORE_DEFAUT_SESSION_VARIABLES.values() if row[1])
+    return {name for one in named for name in ([one] if isinstance(one, str) else one)}

@@ -1,0 +1,104 @@
+"""The facts that the guide names: derived from their sources, all used, and versions that agree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from mini import Mini
+
+from parsec_stack import facts
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Block, Guide, GuideError
+from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
+from parsec_stack.verify import versions
+from parsec_stack.verify.sources import Sources
+
+SERVICE, OTHER = "\n  parsec-smtp:", "\n  extra: {image: a:1}\n  parsec-mail:"
+# A change to an artifact, and what the fact says then: fact, file, old and new text, answer.
+CHANGES = {
+    "renewal-days": ("setup-tls.sh", "renew_days=30", "renew_days=20", "20"),
+    "ca-years": ("setup-tls.sh", "ca_days=3650", "ca_days=730", "two"),
+    "certificate-years": ("setup-tls.sh", "\ndays=365", "\ndays=1095", "three"),
+    "proxy-finds-within": ("parsec-nginx.conf", "valid=2s", "valid=7s", "seven"),
+    "server-user": ("parsec-server.docker.yaml", "1234:1234", "4321:4321", "4321"),
+    "s3-user": ("parsec-server.docker.yaml", "1000:1000", "1001:1001", "1001"),
+    "proxy-user": ("parsec-server.docker.yaml", "101:101", "102:102", "102"),
+    "proxy-port": ("parsec-server.docker.yaml", "PROXY_PORT:-443", "PROXY_PORT:-444", "444"),
+    "services": ("parsec-server.docker.yaml", SERVICE, OTHER, "six"),
+    "other-services": ("parsec-server.docker.yaml", SERVICE, OTHER, "five"),
+    "suites": ("parsec.env", "TLS_AES_256_GCM_SHA384:", "", "eleven"),
+    "suites-in-effect": ("parsec.env", "ECDHE-RSA-AES256-GCM-SHA384:", "", "ten"),
+    "suites-ecdsa": ("parsec.env", "ECDHE-ECDSA-AES256-CCM:", "", "four"),
+    "suites-rsa": ("parsec.env", "ECDHE-RSA-AES256-GCM-SHA384:", "", "two"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_facts_follow_their_artifact(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the artifact changes, so does what the guide says."""
+    file, old, new, answer = CHANGES[name]
+    changed = tmp_path / "deploy"
+    shutil.copytree(ARTIFACTS, changed)
+    text = (changed / file).read_text()
+    (changed / file).write_text(text.replace(old, new))
+    before = facts.tell(name)
+    monkeypatch.setattr(facts, "ARTIFACTS", changed)
+
+    assert old in text
+    assert before != answer
+    assert facts.tell(name) == answer
+
+
+def test_a_fact_whose_source_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that has changed its form is told of, with its name."""
+    (tmp_path / "setup-tls.sh").write_text("days=many\n")
+    monkeypatch.setattr(facts, "ARTIFACTS", tmp_path)
+
+    with pytest.raises(StackError, match=r"deploy/setup-tls.sh has no line"):
+        facts.tell("renewal-days")
+
+
+def test_every_fact_is_told_in_the_guide() -> None:
+    """No fact is derived for nothing, and each says something."""
+    text = "".join(page.read_text() for page in DOCS.glob("*.rst"))
+    used = set(re.findall(r":fact:`([^`]+)`", text)) | set(re.findall(r"\|(\w+)\|", text))
+
+    assert used == set(facts.FACTS)
+    assert all(facts.tell(name) for name in used)
+
+
+def test_an_unknown_fact_is_a_mistake_of_its_page(tmp_path: Path) -> None:
+    """A misspelt fact is told with page and line."""
+    mini = Mini(tmp_path).page("In :fact:`no-such`.\n")
+    conf = f'import sys\nsys.path.insert(0, "{DOCS / "extensions"}")\nextensions = ["facts"]\n'
+    (mini.docs / "conf.py").write_text(conf)
+
+    with pytest.raises(GuideError, match=r"docs/index.rst:4: ERROR: there is no fact 'no-such'"):
+        mini.load()
+
+
+def guide_of(compose: str = "", command: str = "") -> Sources:
+    """A guide with this compose file and this command."""
+    pages = ("index", "docs/index.rst", 1)
+    flavours = ("native", "docker")
+    file = Block(*pages, compose, "yaml", "file", flavours, target="parsec-server.docker.yaml")
+    return Sources(Guide([file, Block(*pages, command, "bash", "command", flavours)]), ROOT)
+
+
+def test_versions_agree() -> None:
+    """The versions of packages and images are pyproject's; each other one is told."""
+    pins = facts.pinned()
+    installed = "pip install " + " ".join(f"{name}=={pins[name]}" for name in pins)
+    image = "services: {parsec-proxy: {image: 'nginx:1.2.3-alpine'}}"
+    older = re.sub("maildump==[0-9.]+", "maildump==1.0", installed)
+    lacking = re.sub("maildump==[0-9.]+", "", installed)
+
+    assert list(versions.problems(guide_of(command=installed))) == []
+    assert "maildump is 1.0 here" in next(versions.problems(guide_of(command=older)))
+    assert "no command installs maildump" in next(versions.problems(guide_of(command=lacking)))
+    assert "runs nginx 1.2.3-alpine" in next(versions.problems(guide_of(compose=image)))
