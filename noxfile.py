@@ -48,6 +48,12 @@ def docs(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the built guide in a headless Chromium, as its readers do."""
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
 @nox.session(name="docs-live", default=False)
 def docs_live(session: nox.Session) -> None:
     """Serve the guide and rebuild it on every change."""

@@ -16,7 +16,9 @@ import pytest
 from follow import build_html, follow
 from mini import Mini, command
 
+from parsec_stack import native
 from parsec_stack.redact import WITHHELD, Redactor
+from parsec_stack.stack import Stack
 
 # Characters that each encoding writes otherwise.
 ODD = "Pl4nted/+&<\"'%:"
@@ -66,7 +68,8 @@ def lay_out(folder: Path) -> None:
     (folder / "caller").write_text(OF_THE_CALLER)
     (folder / "encoded").write_text("".join(f"{text}\n" for text in encoded()))
     everything = "".join(path.read_text() for path in folder.glob("*") if path.is_file())
-    (folder / "log" / "parsec-server.log").write_text(everything)
+    settings = f"s3_key={ENV_FILES['parsec-credentials.env']['S3_ACCESS_KEY']}\n"
+    (folder / "log" / "parsec-server.log").write_text(everything + settings)
 
 
 def links() -> str:
@@ -191,6 +194,20 @@ def test_a_secret_past_the_redactor(mini: Mini) -> None:
     assert "report.json was not written: it would hold a secret of late" in done.stdout
     assert not (mini.root / "build" / "docs-test" / "report.json").exists()
     assert not (mini.root / "build" / "evidence.json").exists()
+
+
+def test_logs_are_shown_without_secrets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What services have logged is printed by the task without the stack's secrets."""
+    lay_out(tmp_path)
+    log = tmp_path / "log" / "parsec-server.log"
+    log.write_text(f"{log.read_text()}the end\n")
+
+    native.follow_logs(Stack(tmp_path), ("parsec-server",), follow=False)
+
+    printed = "".join(capfd.readouterr())
+    assert not found_in(printed)
+    assert "s3_key=[redacted]" in printed
+    assert printed.endswith("the end\n")
 
 
 def test_words_of_the_guide_are_no_secrets(tmp_path: Path) -> None:

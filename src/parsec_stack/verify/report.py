@@ -137,7 +137,7 @@ def in_containers(stack: Stack) -> dict[str, str]:
     """The versions of the stack's images and of the engine that runs them."""
     found = {}
     for service, container in docker.containers(stack).items():
-        version = container.attrs["Image"].rpartition(":")[2]
-        own = images.LABEL in container.attrs["Labels"]
-        found[IMAGES[service]] = f"{version} (image built from packages)" if own else version
+        found[IMAGES[service]] = container.attrs["Image"].rpartition(":")[2]
+        if images.LABEL in container.attrs["Labels"]:
+            found["images"] = "built from packages"
     return found | {"Docker Engine": str(docker.client().version()["Version"])} if found else {}
