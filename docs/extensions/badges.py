@@ -100,6 +100,11 @@ class View:
         )
 
 
+def way_of(flavour: str) -> str:
+    """How the flavour is named at the begin of a line."""
+    return WAYS[flavour][0].upper() + WAYS[flavour][1:]
+
+
 def state_of(record: Record) -> str:
     """What the record says of its block; one that was never reached is not verified."""
     if record.outcome in ("executed", "checked", "excepted"):
@@ -109,7 +114,7 @@ def state_of(record: Record) -> str:
 
 def detail(finding: Finding) -> str:
     """When, with what, and how the block fared in one flavour, and what it printed."""
-    record, way = finding.record, f"<strong>{WAYS[finding.flavour].capitalize()}</strong>"
+    record, way = finding.record, f"<strong>{way_of(finding.flavour)}</strong>"
     if not record:
         return f"<p>{way}: not verified since this block, or a file that it reads, was written.</p>"
     if not record.tried:

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from badges import STATES, WAYS, WORDS, Finding, View, date, versions
+from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
 
 GOOD = ("executed", "checked")
 Cells = Iterable[str | int]
@@ -27,7 +27,7 @@ def about(flavour: str, findings: list[Finding]) -> str:
     facts = [escape(versions(record)) for record in good[-1:]]
     facts += [f"last tried on {date(max(record.started for record in good))}"] if good else []
     return (
-        f'<li class="glance-{state_of(findings)}"><strong>{WAYS[flavour].capitalize()}</strong>: '
+        f'<li class="glance-{state_of(findings)}"><strong>{way_of(flavour)}</strong>: '
         f"{len(good)} of {len(findings)} blocks verified{remainder(findings)}"
         f"<small>{'; '.join(facts)}</small></li>"
     )
@@ -43,6 +43,8 @@ def remainder(findings: list[Finding]) -> str:
     """What is not verified of the flavour, by kind."""
     number = Counter(one.state for one in findings)
     parts = [f"{number[one]} {WORDS[one]}" for one in ("failed", "none", "excepted") if number[one]]
+    if moved := sum(one.moved for one in findings):
+        parts.append(f"{moved} verified before an earlier step was changed")
     return f"; {', '.join(parts)}" if parts else ""
 
 
@@ -92,11 +94,12 @@ def mutants(view: View) -> str:
         return "<p>No mutants of this guide have been tested yet.</p>"
     killed, survived = int(report.get("killed", 0)), int(report.get("survived", 0))
     text = (
-        f"<p>Of {killed + survived} faults that were planted into the guide one at a time, the "
-        f"test noticed {killed}, or {killed / max(killed + survived, 1):.1%}. "
+        f"<p>Of {killed + survived} such faults the test noticed {killed}, "
+        f"or {killed / max(killed + survived, 1):.1%}. "
         f"{int(report.get('equivalent', 0))} more would change nothing for a reader."
     )
-    when = f" Tested on {date(str(report['started']))}." if report.get("started") else ""
+    when = f" Tested on {date(str(report['started']))}" if report.get("started") else " Tested"
+    when += f", in {escape(report['scope'])}." if report.get("scope") else "."
     survivors = "".join(survivor(mutant) for mutant in report.get("survivors", []))
     return f"{text}{when}</p>{survivors}"
 
@@ -135,7 +138,7 @@ def matrix(view: View) -> str:
     report = read_json(view.build / "docs-matrix" / "report.json")
     found = sorted(name for name, value in report.items() if isinstance(value, dict))
     seen = dict.fromkeys(
-        f"{WAYS[one.flavour].capitalize()}: {versions(one.record)}"
+        f"{way_of(one.flavour)}: {versions(one.record)}"
         for one in view.findings
         if one.record and one.record.versions and one.state in GOOD
     )
