@@ -48,6 +48,12 @@ def docs(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the built guide in a headless Chromium, as its readers do."""
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
 @nox.session(name="option-releases", default=False)
 def option_releases(session: nox.Session) -> None:
     """Compare docs/option-releases.json with the option table of every tested release."""

@@ -16,7 +16,8 @@ release = VERSIONS["parsec"]
 version = release
 
 extensions = ["sphinx_copybutton", "facts", "settings_reference", "evidence"]
-exclude_patterns = ["extensions"]
+exclude_patterns = ["extensions", "templates"]
+templates_path = ["templates"]
 nitpicky = True
 highlight_language = "none"
 # Roles of literals whose meaning their shape does not tell (verify/recognisers.py).
@@ -36,7 +37,11 @@ html_theme = "furo"
 html_title = f"Deploying Parsec server {release}"
 html_static_path = ["static"]
 html_css_files = ["guide.css"]
+html_favicon = "static/favicon.svg"
+html_theme_options = {"top_of_page_buttons": []}
+html_copy_source = False
+html_show_sourcelink = False
 html_show_sphinx = False
 html_show_copyright = False
-# Stated output is not for copying, and neither is the evidence below a block.
-copybutton_selector = "div:not(.output) > div.highlight > pre"
+# What software prints is not for copying, and neither is the evidence below a block.
+copybutton_selector = "div:not(.output):not(.message) > div.highlight > pre"

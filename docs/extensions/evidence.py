@@ -1,173 +1,122 @@
-"""Show at each block of the HTML guide what docs-test saw when it last ran that very block.
+"""Show at each block of the HTML guide what docs-test saw when it last tried that very block.
 
-The evidence is docs-test's report. It belongs to a block's content: a block that was changed
-since has none, and says so. ``.. evidence-summary::`` sums the report up on a page of its own.
+The records come from ``parsec_stack.verify.evidence``; here they are compared with the blocks
+as they are now, and shown. ``.. evidence:: PART`` sums up a part of what is known: one of the
+functions of ``summaries.PARTS``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import badges
+import summaries
 from docutils import nodes
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from parsec_stack import guide
+from parsec_stack.doctree import is_literal, wrapper
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Guide
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
-REPORT = Path("build") / "docs-test" / "report.json"
-MUTANTS = Path("build") / "docs-mutants" / "report.json"
-WORDS = {
-    "executed": "executed",
-    "checked": "checked",
-    "excepted": "not executed",
-    "failed": "failed",
-    "unexplained": "unexplained",
-}
-LONGEST_OUTPUT = 4000
-
-Row = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What a report says; empty if it was never written or cannot be read."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+class Placeholder(nodes.Element, nodes.General):
+    """Where a summary goes once all is known; other builders show nothing."""
+
+    def __init__(self, part: str = "") -> None:
+        """Take the name of the summary."""
+        super().__init__()
+        self.part = part
+
+    def copy(self) -> Placeholder:
+        """Another one for the same summary."""
+        return Placeholder(self.part)
 
 
-def root(app: Sphinx) -> Path:
-    """The folder above the guide's."""
-    return Path(app.srcdir).parent
+class Summary(SphinxDirective):
+    """``.. evidence:: PART``."""
 
-
-def rows_by_content(report: dict[str, Any]) -> dict[tuple[str, str], list[Row]]:
-    """The report's rows, by page and content."""
-    rows: dict[tuple[str, str], list[Row]] = {}
-    for row in report.get("blocks", []):
-        rows.setdefault((row["page"], row.get("digest", "")), []).append(row)
-    return rows
-
-
-def add_badges(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Put the evidence behind every literal block of an HTML page."""
-    if app.builder.format != "html":
-        return
-    report = read_json(root(app) / REPORT)
-    known = rows_by_content(report)
-    for block in list(doctree.findall(nodes.literal_block)):
-        digest = hashlib.sha256(block.astext().encode()).hexdigest()
-        captioned = isinstance(block.parent, nodes.container) and block.parent.get("literal_block")
-        anchor = block.parent if captioned else block
-        place = anchor.parent.index(anchor)
-        anchor.parent.insert(place + 1, badge(known.get((page, digest), []), report))
-
-
-def badge(rows: list[Row], report: dict[str, Any]) -> nodes.raw:
-    """The evidence of one block as a folded note, readable without JavaScript."""
-    if not rows:
-        return html('<p class="evidence evidence-none">not verified</p>')
-    outcomes = {row["outcome"] for row in rows}
-    state = "failed" if outcomes & {"failed", "unexplained"} else sorted(outcomes)[-1]
-    said = "; ".join(f"{escape(row['flavour'])}: {WORDS[row['outcome']]}" for row in rows)
-    body = "".join(detail(row) for row in rows) + versions_of(report)
-    return html(
-        f'<details class="evidence evidence-{state}"><summary>{said}</summary>{body}</details>'
-    )
-
-
-def detail(row: Row) -> str:
-    """What was seen in one flavour."""
-    facts = f"{row['flavour']}: {WORDS[row['outcome']]} in {row['seconds']:.2f} s"
-    if row.get("reason"):
-        facts += f" ({row['reason']})"
-    text = f"<p>{escape(facts)}</p>"
-    if output := (row.get("output") or "").strip():
-        shown = output if len(output) <= LONGEST_OUTPUT else f"{output[:LONGEST_OUTPUT]}\n..."
-        label = escape(f"output, {row['flavour']}")
-        text += (
-            f'<pre class="evidence-output" tabindex="0" aria-label="{label}">{escape(shown)}</pre>'
-        )
-    return text
-
-
-def versions_of(report: dict[str, Any]) -> str:
-    """With what and when the report was made."""
-    versions = ", ".join(f"{name} {value}" for name, value in report.get("versions", {}).items())
-    return f"<p>{escape(str(report.get('started', '')))} with {escape(versions)}</p>"
-
-
-def escape(text: str) -> str:
-    """Text for HTML."""
-    from html import escape as html_escape
-
-    return html_escape(text)
-
-
-def html(text: str) -> nodes.raw:
-    """A node that only the HTML builder shows."""
-    return nodes.raw("", text, format="html")
-
-
-class EvidenceSummary(SphinxDirective):
-    """Coverage, excepted blocks with their reasons, and the mutation score."""
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Build the lists from the reports, or say that there are none."""
-        base = Path(self.env.srcdir).parent
-        for path in (REPORT, MUTANTS):
-            self.env.note_dependency(str(base / path))
-        report, mutants = read_json(base / REPORT), read_json(base / MUTANTS)
-        return [*coverage(report), *score(mutants)]
+        """Leave a place for it."""
+        (part,) = self.arguments
+        if part not in summaries.PARTS:
+            raise self.error(f"no part '{part}': choose of {', '.join(summaries.PARTS)}")
+        return [Placeholder(part)]
 
 
-def coverage(report: dict[str, Any]) -> list[nodes.Node]:
-    """How many blocks were executed, checked and excepted, in which flavour."""
-    if not report:
-        return [paragraph("This guide was built without evidence: docs-test has not run.")]
-    counts = Counter((row["flavour"], row["outcome"]) for row in report["blocks"])
-    lines = [
-        f"{flavour}: {number} {WORDS[outcome]}"
-        for (flavour, outcome), number in sorted(counts.items())
-    ]
-    excepted = {
-        f"{row['page']}, {row['name'] or row['file'] or 'block'}: {row['reason']}"
-        for row in report["blocks"]
-        if row["outcome"] == "excepted"
-    }
-    parts: list[nodes.Node] = [bullets(lines)]
-    if excepted:
-        parts += [paragraph("Blocks that were not executed, and why:"), bullets(sorted(excepted))]
-    return parts
+class Evidence:
+    """The guide and its evidence during one build."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.view: badges.View | None = None
+
+    def load(self, app: Sphinx) -> None:
+        """Read the guide and what is known of it, for HTML alone."""
+        if app.builder.format != "html":
+            return
+        docs = Path(app.srcdir)
+        try:
+            self.view = badges.View(read_guide(docs), docs.parent / "build")
+        except StackError as error:
+            logger.warning("the evidence is not shown: %s", error)
+
+    def outdated(self, app: Sphinx, env: BuildEnvironment, *changes: object) -> set[str]:
+        """All pages, if the evidence or what it belongs to has changed since the last build."""
+        stamp = self.view.stamp if self.view else ""
+        if getattr(env, "evidence_stamp", "") == stamp:
+            return set()
+        env.evidence_stamp = stamp  # type: ignore[attr-defined]
+        return set(env.found_docs)
+
+    def show(self, app: Sphinx, doctree: nodes.document, page: str) -> None:
+        """Put the evidence below every block of the page, and fill its summaries."""
+        places = list(doctree.findall(Placeholder))
+        if self.view:
+            titles = app.env.titles.items()
+            self.view.titles = {name: title.astext() for name, title in titles}
+            node: Any
+            for node, block in zip(
+                list(doctree.findall(is_literal)), self.view.on_page(page), strict=True
+            ):
+                if block.kind == "message":
+                    node["classes"].append("message")
+                below(wrapper(node), nodes.raw("", self.view.badge(block), format="html"))
+        for place in places:
+            text = summaries.PARTS[place.part](self.view) if self.view else ""
+            place.replace_self(nodes.raw("", text, format="html"))
 
 
-def score(mutants: dict[str, Any]) -> list[nodes.Node]:
-    """How many faults planted into the guide its test would notice."""
-    if not mutants:
-        return [paragraph("No mutants of this guide have been tested yet.")]
-    killed, counted = mutants["killed"], mutants["killed"] + mutants["survived"]
-    text = f"Of {counted} faults planted into the guide one at a time, its test noticed {killed}."
-    survivors = [str(mutant["title"]) for mutant in mutants.get("survivors", [])]
-    return [paragraph(text), *([bullets(survivors)] if survivors else [])]
+def below(node: Any, new: nodes.Node) -> None:
+    """Put the new node after the other."""
+    node.parent.insert(node.parent.index(node) + 1, new)
 
 
-def paragraph(text: str) -> nodes.paragraph:
-    """One paragraph of text."""
-    return nodes.paragraph("", text)
-
-
-def bullets(lines: list[str]) -> nodes.bullet_list:
-    """A list of one-line items."""
-    return nodes.bullet_list("", *(nodes.list_item("", paragraph(line)) for line in lines))
+def read_guide(docs: Path) -> Guide:
+    """The guide, read in a process of its own: Sphinx cannot be run twice in one."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(guide.load, docs).result()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the badges and the summary."""
-    app.connect("doctree-resolved", add_badges)
-    app.add_directive("evidence-summary", EvidenceSummary)
+    """Register the badges and the summaries."""
+    evidence = Evidence()
+    app.add_node(Placeholder)
+    app.add_directive("evidence", Summary)
+    app.connect("builder-inited", evidence.load)
+    app.connect("env-get-outdated", evidence.outdated)
+    app.connect("doctree-resolved", evidence.show)
     return {"parallel_read_safe": True}

@@ -19,6 +19,7 @@ from typing import Any
 from parsec_stack import guide, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
+from parsec_stack.redact import of_stack
 from parsec_stack.stack import DOCS, SERVICES, Stack
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
@@ -308,9 +309,10 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
     for name in waiting:
         state = flavour.trouble(stack, name)
         if state or seconds > READY_WITHIN:
+            said = of_stack(stack)(flavour.log_tail(stack, name))
             raise StackError(
                 f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
-                f"{flavour.log_tail(stack, name)}\nsee 'invoke logs --service {name}'"
+                f"{said}\nsee 'invoke logs --service {name}'"
             )
 
 

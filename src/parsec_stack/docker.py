@@ -16,6 +16,7 @@ from parsec_stack import probes
 from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder
+from parsec_stack.redact import relay
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, Stack, write_atomically
 
@@ -401,14 +402,12 @@ def describe(stack: Stack, name: str, container: Container | None) -> Service:
 
 
 def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
-    """Print the logs of the services, and what comes after when following."""
+    """Print the logs of the services without secrets, and what comes after when following."""
     if not containers(stack):
         raise StackError(f"no containers of the stack in {stack.folder}: run 'invoke up' first")
     command = ["docker", "compose", "--file", COMPOSE_FILE, "logs", "--tail=50"]
     options = ["--follow"] if follow else []
-    subprocess.run(
-        [*command, *options, *names], cwd=stack.folder, env=stack.environment(), check=False
-    )
+    relay([*command, *options, *names], stack)
 
 
 def await_end(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsec_stack import probes
 from parsec_stack.errors import StackError
+from parsec_stack.redact import relay
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, Stack
 
@@ -245,13 +246,13 @@ def address(stack: Stack, service: str) -> str:
 
 
 def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
-    """Print the logs of the services, and what comes after when following."""
+    """Print the logs of the services without secrets, and what comes after when following."""
     files = [log_file(stack, name) for name in names]
     present = [str(path) for path in files if path.exists()]
     if not present:
         raise StackError(f"no logs in {stack.folder}/log: run 'invoke up' first")
     options = ["-F"] if follow else []
-    subprocess.run(["tail", "-n", "50", *options, *present], check=False)
+    relay(["tail", "-n", "50", *options, *present], stack)
 
 
 def await_end(stack: Stack, seconds: float = 60) -> None:

@@ -105,6 +105,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what was started and write the report, whatever has happened."""
     if SESSION in session.config.stash:
         session.config.stash[SESSION].finish()
+        if session.config.stash[SESSION].leaks:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -113,5 +115,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if session:
         for note in session.notes:
             terminalreporter.write_line(f"note: {note}")
+        for leak in session.leaks:
+            terminalreporter.write_line(f"error: {leak}", red=True)
         terminalreporter.write_line(report.summary(session.outcomes))
         terminalreporter.write_line(session.claims.summary(session.options.flavours))

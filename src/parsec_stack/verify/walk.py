@@ -7,13 +7,16 @@ import re
 import shutil
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Protocol
+
+import psutil
 
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
+from parsec_stack.redact import WITHHELD, Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
-from parsec_stack.verify import match, processes
-from parsec_stack.verify.redact import Redactor
+from parsec_stack.verify import match, processes, report
 from parsec_stack.verify.registry import Registry, sentence
 from parsec_stack.verify.report import Kind, Outcome
 from parsec_stack.verify.site import Site
@@ -85,6 +88,9 @@ class Walk:
         self.printed = ""
         self.seconds = 0.0
         self.check_seconds = 0.0
+        self.tried = True
+        # The versions of what runs, once something runs.
+        self.versions: dict[str, str] = {}
 
     def reach(self, block: Block) -> Outcome:
         """How the block fares, after all before it."""
@@ -113,16 +119,24 @@ class Walk:
 
     def take(self, block: Block) -> Outcome:
         """The next block."""
-        self.printed, self.seconds, self.check_seconds = "", 0.0, 0.0
+        self.printed, self.seconds, self.check_seconds, self.tried = "", 0.0, 0.0, True
+        if block.last:
+            self.look_around()
+        started = datetime.now(UTC)
         outcome, reason = self.try_block(block)
+        output, reason = self.redact(without_ansi(self.printed)), self.redact(reason)
+        if WITHHELD in (output, reason):
+            outcome, reason = "failed", f"{block.place}: it prints a secret over several lines"
         result = Outcome(
             block=block,
             flavour=self.site.flavour,
             outcome=outcome,
-            reason=self.redact(reason),
+            reason=reason,
+            started=started.isoformat(timespec="seconds"),
             seconds=self.seconds,
             check_seconds=self.check_seconds,
-            output=self.redact(without_ansi(self.printed)),
+            output=output,
+            tried=self.tried and outcome != "excepted",
         )
         if block.kind == "command":
             self.last[block.page] = (result, self.printed)
@@ -151,6 +165,7 @@ class Walk:
         if block.kind == "exception":
             return "excepted", block.reason
         if self.stuck:
+            self.tried = False
             raise Failed(f"not run: {self.stuck}")
         if block.kind == "command":
             self.execute(block)
@@ -274,11 +289,21 @@ class Walk:
         if self.shell:
             self.shell.close()
         base = self.site.folder.parent
+        self.look_around()
         if not self.missing:
             if processes.within(base):
                 self.stop()
             importlib.import_module(f"parsec_stack.{self.site.flavour}").remove(self.site.stack)
         return processes.end(base)
+
+    def look_around(self) -> None:
+        """Learn what can be known only while services run: their versions and their secrets."""
+        if self.missing:
+            return
+        self.versions = report.versions(self.site.stack) or self.versions
+        for process in processes.within(self.site.folder.parent):
+            with suppress(psutil.Error, OSError):
+                self.redact.learn(process.environ())
 
     def stop(self) -> None:
         """Stop the services as the guide does, if it says how."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from checks.common import after, mode, unchanged_by, values
-from parsec_stack.verify import compose, env_files
+from parsec_stack import docker, redact
+from parsec_stack.stack import SERVICES
+from parsec_stack.verify import compose, env_files, processes
 from parsec_stack.verify.site import Site
 
 MIN_SECRET = 20
@@ -101,6 +108,39 @@ def env_files_agree(site: Site) -> None:
         ports = {name: site.environment[name] for name in site.environment if "_PORT" in name}
         differences = env_files.differences(present, site.folder, ports)
         assert not differences, "; ".join(differences)
+
+
+@after("status-native", "check-docker")
+def command_lines_show_no_secret(site: Site) -> None:
+    """No other user of the machine sees a secret in the list of processes."""
+    lines = list(command_lines(site))
+    assert any("parsec" in line and "run" in line for line in lines), "no service is seen"
+    known = redact.of_stack(site.stack)
+    known.look()
+    for line in lines:
+        assert not known.leak(line), f"a secret of {known.leak(line)}: {known(line)}"
+
+
+@after("restart-native", "restart-docker")
+def logs_are_shown_without_secrets(site: Site) -> None:
+    """What invoke logs prints of the services holds no secret, although one of them logs one."""
+    known = redact.of_stack(site.stack)
+    flavour = importlib.import_module(f"parsec_stack.{site.flavour}")
+    logs = {name: flavour.log_tail(site.stack, name, 1000) for name in SERVICES}
+    shown = {name: known(text) for name, text in logs.items()}
+    assert known.leak(logs["parsec-server"]), "the server logs its key no more: drop the redaction"
+    for name, text in shown.items():
+        assert text != redact.WITHHELD, f"the log of {name} holds a secret in pieces"
+
+
+def command_lines(site: Site) -> Iterator[str]:
+    """The command line of each process of the services."""
+    if site.flavour == "docker":
+        for container in docker.containers(site.stack).values():
+            yield from (" ".join(process) for process in container.top()["Processes"])
+    for process in processes.within(site.folder):
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(process.cmdline())
 
 
 def complete_and_private(path: Path, names: set[str]) -> None:

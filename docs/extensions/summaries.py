@@ -1,0 +1,178 @@
+"""What is known of the whole guide: coverage, exceptions, mutants, faults and versions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
+
+GOOD = ("executed", "checked")
+Cells = Iterable[str | int]
+
+
+def glance(view: View) -> str:
+    """For each flavour how much is verified, with what and when."""
+    rows = [about(flavour, [f for f in view.findings if f.flavour == flavour]) for flavour in WAYS]
+    return f'<ul class="evidence-glance" aria-label="What is verified">{"".join(rows)}</ul>'
+
+
+def about(flavour: str, findings: list[Finding]) -> str:
+    """One flavour's line of the glance, with a smaller one below."""
+    good = [one.record for one in findings if one.record and one.state in GOOD]
+    facts = [escape(versions(record)) for record in good[-1:]]
+    facts += [f"last tried on {date(max(record.started for record in good))}"] if good else []
+    return (
+        f'<li class="glance-{state_of(findings)}"><strong>{way_of(flavour)}</strong>: '
+        f"{len(good)} of {len(findings)} blocks verified{remainder(findings)}"
+        f"<small>{'; '.join(facts)}</small></li>"
+    )
+
+
+def state_of(findings: list[Finding]) -> str:
+    """The worst of the states that a test can change."""
+    states = {one.state for one in findings} - {"excepted"}
+    return min(states, key=STATES.index, default="none")
+
+
+def remainder(findings: list[Finding]) -> str:
+    """What is not verified of the flavour, by kind."""
+    number = Counter(one.state for one in findings)
+    parts = [f"{number[one]} {WORDS[one]}" for one in ("failed", "none", "excepted") if number[one]]
+    if moved := sum(one.moved for one in findings):
+        parts.append(f"{moved} verified before an earlier step was changed")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def coverage(view: View) -> str:
+    """How the blocks of each page fared, by flavour."""
+    rows: list[list[str | int]] = []
+    for page in dict.fromkeys(block.page for block in view.guide.blocks):
+        for flavour in WAYS:
+            findings = [f for f in view.findings if (f.block.page, f.flavour) == (page, flavour)]
+            if findings:
+                rows.append([link(view, page), WAYS[flavour], *counts(findings)])
+    for flavour in WAYS:
+        findings = [one for one in view.findings if one.flavour == flavour]
+        rows.append(["All pages", WAYS[flavour], *counts(findings)])
+    heads = ["page", "flavour", "blocks", *WORDS.values()]
+    return table("Blocks by page and flavour", heads, rows)
+
+
+def link(view: View, page: str) -> str:
+    """A link to another page of the guide."""
+    return f'<a href="{page}.html">{escape(view.title(page))}</a>'
+
+
+def counts(findings: list[Finding]) -> list[int]:
+    """How many there are, and of each state."""
+    number = Counter(one.state for one in findings)
+    return [len(findings), *(number[state] for state in WORDS)]
+
+
+def exceptions(view: View) -> str:
+    """What was not executed, by its reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in view.findings:
+        if one.state == "excepted" and one.record:
+            block = one.block
+            name = f"{block.name or block.target or block.id}, {WAYS[one.flavour]}"
+            place = f"{block.page}.html{f'#{block.name}' if block.name else ''}"
+            reasons.setdefault(one.record.reason, []).append(f'<a href="{place}">{name}</a>')
+    items = "".join(f"<li>{escape(r)}: {'; '.join(n)}.</li>" for r, n in reasons.items())
+    return f"<ul>{items}</ul>" if items else "<p>No such block is known.</p>"
+
+
+def mutants(view: View) -> str:
+    """How many faults planted into the guide its test would notice."""
+    report = read_json(view.build / "docs-mutants" / "report.json")
+    if not report:
+        return "<p>No mutants of this guide have been tested yet.</p>"
+    killed, survived = int(report.get("killed", 0)), int(report.get("survived", 0))
+    text = (
+        f"<p>Of {killed + survived} such faults the test noticed {killed}, "
+        f"or {killed / max(killed + survived, 1):.1%}. "
+        f"{int(report.get('equivalent', 0))} more would change nothing for a reader."
+    )
+    when = f" Tested on {date(str(report['started']))}" if report.get("started") else " Tested"
+    when += f", in {escape(report['scope'])}." if report.get("scope") else "."
+    survivors = "".join(survivor(mutant) for mutant in report.get("survivors", []))
+    return f"{text}{when}</p>{survivors}"
+
+
+def survivor(mutant: dict[str, Any]) -> str:
+    """A fault that was not noticed, as a diff that unfolds."""
+    title, diff = escape(str(mutant.get("title", ""))), escape(str(mutant.get("diff", "")))
+    return (
+        f'<details class="evidence evidence-failed"><summary>not noticed: {title}</summary>'
+        f'<pre class="evidence-output" role="group" tabindex="0" aria-label="{title}">{diff}</pre>'
+        "</details>"
+    )
+
+
+def faults(view: View) -> str:
+    """How long a stack needs until it serves again after a fault, and that it has kept its data."""
+    reports = {one: read_json(view.build / "faults" / f"{one}.json") for one in WAYS}
+    rows: list[list[str | int]] = [
+        [
+            escape(fault),
+            WAYS[flavour],
+            f"{figures.get('seconds_until_it_serves', 0):.1f} s",
+            int(figures.get("blocks_read_back", 0)),
+        ]
+        for flavour, report in reports.items()
+        for fault, figures in report.items()
+    ]
+    if not rows:
+        return "<p>No faults have been tried yet.</p>"
+    heads = ["fault", "flavour", "serves again after", "blocks read back"]
+    return table("Faults under load", heads, rows)
+
+
+def matrix(view: View) -> str:
+    """The versions of the Parsec server that the guide was followed with."""
+    report = read_json(view.build / "docs-matrix" / "report.json")
+    found = sorted(name for name, value in report.items() if isinstance(value, dict))
+    seen = dict.fromkeys(
+        f"{way_of(one.flavour)}: {versions(one.record)}"
+        for one in view.findings
+        if one.record and one.record.versions and one.state in GOOD
+    )
+    items = "".join(f"<li>{escape(text)}</li>" for text in seen)
+    body = f"<ul>{items}</ul>" if items else "<p>None yet.</p>"
+    if found:
+        body += f"<p>Tested beside them: Parsec {escape(', '.join(found))}.</p>"
+    return body
+
+
+def table(caption: str, heads: list[str], rows: Iterable[Cells]) -> str:
+    """A table with its caption, in a frame that scrolls on narrow screens."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(row(cells) for cells in rows)
+    return (
+        f'<div class="table-wrapper" role="group" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="docutils evidence-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def row(cells: Cells) -> str:
+    """One row, whose first cell names it."""
+    first, *others = cells
+    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a report says; empty if it was never written or cannot be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+PARTS = {part.__name__: part for part in (glance, coverage, exceptions, mutants, faults, matrix)}

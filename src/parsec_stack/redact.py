@@ -1,0 +1,157 @@
+"""Keep secrets out of everything that is printed, reported or stored."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from parsec_stack.stack import ARTIFACTS, Stack
+
+HIDDEN = "[redacted]"
+WITHHELD = "[withheld: it holds a secret in pieces]"
+PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----).*?(-----END [A-Z0-9 ]+-----)", re.DOTALL)
+URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
+AUTHORIZATION = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
+# Whoever has the last part of such a link is the one who was invited. It also occurs
+# percent-encoded, in HTML, in JSON and in mails.
+LINK = re.compile(
+    r"\ba(?:=3D|=|%3D)(?:bootstrap|claim)_\w+(?:&amp;|&|%26|\\u0026)p(?:=3D|=|%3D)([\w-]{8,})"
+)
+# Variables whose values are secrets, by their names.
+SECRET_NAME = re.compile(r"TOKEN|SECRET|SEED|PASSWORD|PASSPHRASE|CREDENTIAL|_KEY$")
+# Shorter values are words and numbers of the guide rather than secrets.
+MIN_LENGTH = 8
+# A key file is one secret by lines.
+KEY_LINE = re.compile(r"^[A-Za-z0-9+/=]{16,}$", re.MULTILINE)
+# What may stand between the pieces of a secret: blanks and line ends, as they are or escaped.
+BETWEEN = re.compile(r"(?:\s|\\[nrt])+")
+
+
+class Redactor:
+    """Knows the secrets that lie in a folder; those that are made later, too."""
+
+    def __init__(self, folder: Path, public: Iterable[str] = ()) -> None:
+        """Look into this folder; what is part of the ``public`` texts is no secret."""
+        self.folder = folder
+        self.public = "\n".join(public)
+        self.seen: dict[Path, int] = {}
+        # From each form in which a secret may occur to where the secret comes from.
+        self.secrets: dict[str, str] = {}
+        self.learn(os.environ)
+
+    def __call__(self, text: str) -> str:
+        """The text without secrets; nothing of it if one is left in pieces."""
+        self.look()
+        for token in LINK.findall(text):
+            self.add(token, "a link")
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        text = PEM.sub(rf"\1{HIDDEN}\2", text)
+        text = URL_PASSWORD.sub(rf"\1{HIDDEN}@", text)
+        text = AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
+        return WITHHELD if self.leak(text) else text
+
+    def leak(self, text: str) -> str:
+        """Where a secret comes from that the text holds, if only in pieces; empty if none."""
+        whole = BETWEEN.sub("", text)
+        return next((origin for form, origin in self.secrets.items() if form in whole), "")
+
+    def learn(self, environment: Mapping[str, str]) -> None:
+        """Know the secrets among these variables, too."""
+        for name, value in environment.items():
+            if SECRET_NAME.search(name):
+                self.add(value, name)
+
+    def add(self, value: str, origin: str) -> None:
+        """Know this secret in all its forms."""
+        if len(value) >= MIN_LENGTH and value not in self.public:
+            self.secrets.update(dict.fromkeys(forms(value), origin))
+
+    def look(self) -> None:
+        """Learn the secrets of files that are new or have changed; the old ones stay known."""
+        for path in self.files():
+            stamp = path.stat().st_mtime_ns
+            if self.seen.get(path) != stamp:
+                self.seen[path] = stamp
+                for value in values(path):
+                    self.add(value, path.name)
+
+    def files(self) -> Iterator[Path]:
+        """Where the guide's steps put secrets."""
+        for pattern in ("*.env", "*.key", "secrets/*"):
+            yield from (path for path in self.folder.glob(pattern) if path.is_file())
+
+
+def of_stack(stack: Stack) -> Redactor:
+    """What knows the secrets of a stack; what the guide's files say themselves is none."""
+    return Redactor(stack.folder, [path.read_text() for path in ARTIFACTS.iterdir()])
+
+
+def relay(argv: list[str], stack: Stack) -> None:
+    """Run the program in the stack's folder and print what it prints, without secrets."""
+    redact = of_stack(stack)
+    with subprocess.Popen(
+        argv,
+        cwd=stack.folder,
+        env=stack.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            print(redact(line.rstrip("\n")), flush=True)
+
+
+def forms(value: str) -> Iterator[str]:
+    """The secret as it is, and encoded: for URLs, JSON, HTML, in hex and base64."""
+    yield value
+    yield quote(value)
+    yield quote(value, safe="")
+    yield json.dumps(value)[1:-1]
+    yield html.escape(value)
+    yield value.encode().hex()
+    # Where base64 begins to count is not known: three ways to cut the bytes into sixes.
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + value.encode()).decode()
+        whole = encoded[(shift * 8 + 5) // 6 : (shift + len(value.encode())) * 8 // 6]
+        yield whole
+        yield whole.translate(str.maketrans("+/", "-_"))
+
+
+def values(path: Path) -> Iterator[str]:
+    """The secrets of an env file, the strings of a JSON file, the lines of a key, else the text."""
+    text = path.read_text(errors="replace")
+    if path.suffix == ".env":
+        pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+        private = not path.stat().st_mode & 0o077
+        for name, _, value in pairs:
+            if private or SECRET_NAME.search(name):
+                yield value.strip("'\" ")
+    elif path.suffix == ".key":
+        yield from KEY_LINE.findall(text)
+    elif path.suffix == ".json":
+        try:
+            yield from strings(json.loads(text))
+        except ValueError:
+            yield text.strip()
+    else:
+        yield text.strip()
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All strings within parsed JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for item in value.values() for text in strings(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in strings(item))

@@ -1,0 +1,154 @@
+"""What docs-test saw of each block, kept beyond the run that saw it.
+
+Evidence belongs to content: a record counts for a block that still says what it said, and that
+still reads what it read. A run replaces the records of the blocks that it tried, and no others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.guide import Block, Guide
+from parsec_stack.stack import FLAVOURS, write_atomically
+from parsec_stack.verify.report import Outcome
+
+STORE = "evidence.json"
+# What the meaning of a block depends on, beside its text.
+MEANING = ("kind", "language", "target", "needs", "placeholders", "captures", "last")
+
+Records = dict[str, dict[str, "Record"]]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 of a block with all that it reads, and of the whole way from the guide's begin."""
+
+    content: str
+    way: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was seen when a block was last tried in a flavour; ``versions`` by program."""
+
+    content: str
+    way: str
+    outcome: str
+    reason: str
+    started: str
+    seconds: float
+    output: str
+    tried: bool
+    versions: dict[str, str]
+
+
+def digests(guide: Guide, flavour: str) -> dict[str, Digests]:
+    """Both digests of each block of the flavour, by the block's id."""
+    blocks = guide.of(flavour)
+    files = {block.target: block for block in blocks if block.kind == "file" and block.target}
+    last: dict[str, Block] = {}
+    result = {}
+    way = ""
+    for block in blocks:
+        parts = [own(block)]
+        if block.kind == "command":
+            last[block.page] = block
+        # Stated output is that of the command before it.
+        command = last.get(block.page) if block.kind in ("command", "output") else None
+        if command:
+            parts += [own(command), *(own(file) for file in named_in(command.text, files))]
+        way = sha256(way, own(block))
+        result[block.id] = Digests(sha256(*parts), way)
+    return result
+
+
+def own(block: Block) -> str:
+    """All that the block itself says, to readers and to docs-test."""
+    return json.dumps([block.text, *(getattr(block, name) for name in MEANING)])
+
+
+def named_in(text: str, files: dict[str, Block]) -> list[Block]:
+    """The files that the text names, and those that these name in turn."""
+    found: dict[str, Block] = {}
+    texts = [text]
+    while texts:
+        for name in names_in(texts.pop(), files):
+            if name not in found:
+                found[name] = files[name]
+                texts.append(files[name].text)
+    return [found[name] for name in sorted(found)]
+
+
+def names_in(text: str, files: dict[str, Block]) -> Iterator[str]:
+    """The names that stand in the text, whole."""
+    for name in files:
+        if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
+            yield name
+
+
+def sha256(*texts: str) -> str:
+    """One digest of the texts, in hex."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def read(build: Path) -> Records:
+    """The records by block and flavour; none if there are none that can be read."""
+    try:
+        content: dict[str, Any] = json.loads((build / STORE).read_text())
+        return {
+            block: {flavour: Record(**record) for flavour, record in records.items()}
+            for block, records in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def keep(
+    build: Path, guide: Guide, outcomes: list[Outcome], versions: dict[str, dict[str, str]]
+) -> None:
+    """Put the outcomes of a run beside what is known; forget blocks that the guide lacks now."""
+    build.mkdir(parents=True, exist_ok=True)
+    current: dict[str, dict[str, Digests]] = {one: digests(guide, one) for one in FLAVOURS}
+    with (build / f"{STORE}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = read(build)
+        for outcome in outcomes:
+            digest = current[outcome.flavour][outcome.block.id]
+            new = record(outcome, digest, versions.get(outcome.flavour, {}))
+            add(known.setdefault(outcome.block.id, {}), outcome.flavour, new)
+        present = {block.id for block in guide.blocks}
+        content = {
+            block: {flavour: asdict(one) for flavour, one in records.items()}
+            for block, records in known.items()
+            if block in present
+        }
+        write_atomically(build / STORE, json.dumps(content, indent=1) + "\n")
+
+
+def record(outcome: Outcome, digest: Digests, versions: dict[str, str]) -> Record:
+    """The outcome as a record."""
+    return Record(
+        content=digest.content,
+        way=digest.way,
+        outcome=outcome.outcome,
+        reason=outcome.reason,
+        started=outcome.started,
+        seconds=round(outcome.seconds, 3),
+        output=outcome.output,
+        tried=outcome.tried,
+        versions=versions,
+    )
+
+
+def add(records: dict[str, Record], flavour: str, new: Record) -> None:
+    """Take in the new record, unless it says nothing and the known one still counts."""
+    known = records.get(flavour)
+    if new.tried or not known or not known.tried or known.content != new.content:
+        records[flavour] = new

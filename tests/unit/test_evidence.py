@@ -1,0 +1,198 @@
+"""The evidence: whom it belongs to, what replaces it, and how a page shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from follow import build_html, follow
+from mini import Mini, command, include, output
+
+from parsec_stack.verify import evidence
+from parsec_stack.verify.report import Kind, Outcome
+
+VERSIONS = {"native": {"Parsec": "3.7.0", "PostgreSQL": "16.15"}, "docker": {"Parsec": "3.7.0-rc"}}
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Mini:
+    """A guide with a script, what it reads, and what it prints."""
+    made = Mini(tmp_path)
+    made.artifact("a.sh", "source ./a.env\n").artifact("a.env", "A=1\n").artifact("b.env", "B=1\n")
+    return made.page(
+        include("a.sh") + include("a.env") + include("b.env")
+        + command("run", "bash a.sh", "echo ran") + output("ran") + command("other", "true")
+    )  # fmt: skip
+
+
+def changed(mini: Mini, change: str) -> tuple[set[str], set[str]]:
+    """The blocks whose content is another after the change, and those whose way is."""
+    before = evidence.digests(mini.load(), "native")
+    name, old, new = change.split("|")
+    path = mini.root / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    after = evidence.digests(mini.load(), "native")
+    content = {one for one in after if before[one].content != after[one].content}
+    way = {one for one in after if before[one].way != after[one].way}
+    return content, way
+
+
+@pytest.mark.parametrize(
+    ("change", "content"),
+    [
+        ("docs/index.rst|echo ran|echo ran # now", {"index-run", "index-output-1"}),
+        ("docs/index.rst|   ran\n|   r...\n", {"index-output-1"}),
+        ("docs/index.rst|   true|   true # now", {"index-other"}),
+        ("deploy/a.sh|source|. ", {"index-a.sh", "index-run", "index-output-1"}),
+        ("deploy/a.env|A=1|A=2", {"index-a.env", "index-run", "index-output-1"}),
+        ("deploy/b.env|B=1|B=2", {"index-b.env"}),
+        ("docs/index.rst|Mini|Maxi", set()),
+    ],
+)
+def test_content(mini: Mini, change: str, content: set[str]) -> None:
+    """A block is another if it, or a file that it reads, directly or not, is another."""
+    assert changed(mini, change)[0] == content
+
+
+def test_way(mini: Mini) -> None:
+    """Whatever changes, the way to all that follows is another, and to nothing before."""
+    _, way = changed(mini, "deploy/b.env|B=1|B=2")
+
+    assert way == {"index-b.env", "index-run", "index-output-1", "index-other"}
+
+
+def keep(mini: Mini, name: str, outcome: Kind, flavour: str = "native", **fields: object) -> None:
+    """Keep one outcome of a block."""
+    guide = mini.load()
+    block = next(block for block in guide.blocks if block.id == f"index-{name}")
+    fields = {"started": "2026-01-02T03:04:05+00:00", "seconds": 0.5} | fields
+    made = Outcome(block, flavour, outcome, **fields)  # type: ignore[arg-type]
+    evidence.keep(mini.root / "build", guide, [made], VERSIONS)
+
+
+def test_runs_add_up(mini: Mini) -> None:
+    """A run of one flavour or of some blocks leaves the evidence of all others."""
+    keep(mini, "run", "executed")
+    keep(mini, "run", "failed", "docker")
+    keep(mini, "other", "executed")
+    keep(mini, "other", "failed")
+
+    known = evidence.read(mini.root / "build")
+
+    assert known["index-run"]["native"].outcome == "executed"
+    assert known["index-run"]["docker"].outcome == "failed"
+    assert known["index-run"]["docker"].versions == VERSIONS["docker"]
+    assert known["index-other"]["native"].outcome == "failed"
+
+
+@pytest.mark.parametrize("outcome", ["excepted", "failed"])
+def test_what_was_not_tried_says_nothing(mini: Mini, outcome: Kind) -> None:
+    """Evidence of the same block outlives a run that did not reach it, but not its change."""
+    keep(mini, "run", "executed")
+    keep(mini, "run", outcome, tried=False)
+    assert evidence.read(mini.root / "build")["index-run"]["native"].outcome == "executed"
+
+    changed(mini, "docs/index.rst|echo ran|echo ran # now")
+    keep(mini, "run", outcome, tried=False)
+    assert evidence.read(mini.root / "build")["index-run"]["native"].outcome == outcome
+
+
+def test_blocks_that_are_gone_are_forgotten(mini: Mini) -> None:
+    """The store does not outgrow the guide."""
+    keep(mini, "other", "executed")
+    page = mini.docs / "index.rst"
+    page.write_text(page.read_text().replace(":name: other", ":name: another"))
+    keep(mini, "another", "executed")
+
+    assert list(evidence.read(mini.root / "build")) == ["index-another"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"native": {"b": 1}}}'])
+def test_a_store_that_cannot_be_read(mini: Mini, content: str) -> None:
+    """It counts as empty, and the next run makes it anew."""
+    (mini.root / "build").mkdir()
+    (mini.root / "build" / evidence.STORE).write_text(content)
+    assert evidence.read(mini.root / "build") == {}
+
+    keep(mini, "run", "executed")
+    assert list(evidence.read(mini.root / "build")) == ["index-run"]
+
+
+def lines(mini: Mini) -> list[str]:
+    """The line below each block of the built page."""
+    text = (build_html(mini) / "index.html").read_text()
+    return re.findall(r'<details class="evidence[^"]*"><summary>(.*?)</summary>', text)
+
+
+def test_page(mini: Mini) -> None:
+    """A page shows what was seen of each block, until the block, or what it reads, changes."""
+    assert follow(mini).returncode == 0
+    docker = "not verified with Docker"
+    checked = f"checked on bare metal; {docker}"
+    executed = f"executed on bare metal; {docker}"
+    nowhere = "not verified on bare metal and with Docker"
+    assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+    changed(mini, "deploy/a.env|A=1|A=2")
+    later = " (before an earlier step was changed)"
+    assert lines(mini) == [
+        checked, nowhere, checked + later, nowhere, nowhere, executed + later
+    ]  # fmt: skip
+
+    assert follow(mini).returncode == 0
+    assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+
+def test_details(mini: Mini) -> None:
+    """The evidence tells when, how long, with what, and what was printed, as text."""
+    keep(mini, "run", "executed", output="a < b & 'c'\n")
+    keep(mini, "run", "failed", "docker", reason="exit status 1: a < b")
+
+    text = (build_html(mini) / "index.html").read_text()
+
+    assert '<time datetime="2026-01-02T03:04:05+00:00">2 January 2026, 03:04 UTC</time>' in text
+    assert "in 0.50 s, with Parsec 3.7.0, PostgreSQL 16.15." in text
+    assert ">a &lt; b &amp; &#x27;c&#x27;</pre>" in text
+    assert "failed on <time" in text
+    assert "exit status 1: a &lt; b" in text
+
+
+REPORTS = {
+    "docs-mutants": {
+        "killed": 19, "survived": 1, "equivalent": 2, "score": 0.95,
+        "survivors": [{"title": "port 1 < 2", "diff": "-a\n+b <c>"}],
+    },
+    "docs-matrix": {"3.6.1": {"outcome": "passed"}},
+    "faults": {"kill parsec-s3": {"seconds_until_it_serves": 1.25, "blocks_read_back": 7}},
+}  # fmt: skip
+
+
+def test_summary(mini: Mini) -> None:
+    """The summaries are of the reports that there are, and honest about those that are not."""
+    parts = ("glance", "coverage", "exceptions", "mutants", "faults", "matrix")
+    summaries = "".join(f".. evidence:: {part}\n\n" for part in parts)
+    page = mini.docs / "index.rst"
+    page.write_text(page.read_text() + summaries)
+    empty = (build_html(mini) / "index.html").read_text()
+    assert "<strong>On bare metal</strong>: 0 of 6 blocks verified; 6 not verified" in empty
+    assert "No mutants of this guide have been tested yet." in empty
+    assert "No faults have been tried yet." in empty
+
+    keep(mini, "run", "executed")
+    keep(mini, "other", "excepted", reason="no client < here", tried=False)
+    for name, report in REPORTS.items():
+        path = mini.root / "build" / name / ("native.json" if name == "faults" else "report.json")
+        path.parent.mkdir()
+        path.write_text(json.dumps(report))
+    text = (build_html(mini) / "index.html").read_text()
+
+    assert "1 of 6 blocks verified; 4 not verified, 1 not executed" in text
+    assert "no client &lt; here: <a" in text
+    assert "Of 20 such faults the test noticed 19, or 95.0%" in text
+    assert "not noticed: port 1 &lt; 2" in text
+    assert ">-a\n+b &lt;c&gt;</pre>" in text
+    assert "<td>1.2 s</td><td>7</td>" in text
+    assert "Parsec 3.6.1" in text
