@@ -116,7 +116,15 @@ def bundle() -> None:
     archive.write()
 
 
+@project_task(help={"version": "such as 3.7.0 or 3.7.0-rc.2", "python": "the Python that it needs"})
+def bump(version: str, python: str | None = None) -> None:
+    """Make this the version of Parsec everywhere, and say what to review."""
+    from parsec_stack import bump as versions
+
+    versions.bump(version, python)
+
+
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, logs, restart, down, destroy, images, bundle,
+    status, logs, restart, down, destroy, images, bundle, bump,
 )  # fmt: skip
