@@ -89,6 +89,18 @@ def restart(stack: Stack) -> None:
 
 
 @stack_task()
+def backup(stack: Stack) -> None:
+    """Write the database into a file, before an upgrade."""
+    session.deployment().backup(stack)
+
+
+@stack_task(help={"yes": "do not ask"})
+def restore(stack: Stack, yes: bool = False) -> None:
+    """Put the database back as the last backup has it."""
+    session.deployment().restore(stack, confirmed=yes)
+
+
+@stack_task()
 def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
     session.deployment().down(stack)
@@ -126,5 +138,5 @@ def bump(version: str, python: str | None = None) -> None:
 
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, logs, restart, down, destroy, images, bundle, bump,
+    status, logs, restart, backup, restore, down, destroy, images, bundle, bump,
 )  # fmt: skip
