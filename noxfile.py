@@ -34,6 +34,12 @@ def docs_test(session: nox.Session) -> None:
     session.run("pytest", "tests/docs", *session.posargs)
 
 
+@nox.session(name="docs-matrix", default=False)
+def docs_matrix(session: nox.Session) -> None:
+    """Follow the guide with each of its versions, and upgrade from each to the next."""
+    session.run("python", "-m", "parsec_stack.verify.matrix", *session.posargs)
+
+
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Kill what a stack is made of while clients write; needs root for the docker flavour."""

@@ -89,6 +89,18 @@ def restart(stack: Stack) -> None:
 
 
 @stack_task()
+def backup(stack: Stack) -> None:
+    """Write the database into a file, before an upgrade."""
+    session.deployment().backup(stack)
+
+
+@stack_task(help={"yes": "do not ask"})
+def restore(stack: Stack, yes: bool = False) -> None:
+    """Put the database back as the last backup has it."""
+    session.deployment().restore(stack, confirmed=yes)
+
+
+@stack_task()
 def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
     session.deployment().down(stack)
@@ -116,7 +128,15 @@ def bundle() -> None:
     archive.write()
 
 
+@project_task(help={"version": "such as 3.7.0 or 3.7.0-rc.2", "python": "the Python that it needs"})
+def bump(version: str, python: str | None = None) -> None:
+    """Make this the version of Parsec everywhere, and say what to review."""
+    from parsec_stack import bump as versions
+
+    versions.bump(version, python)
+
+
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, logs, restart, down, destroy, images, bundle,
+    status, logs, restart, backup, restore, down, destroy, images, bundle, bump,
 )  # fmt: skip

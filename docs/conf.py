@@ -15,7 +15,9 @@ project_copyright = author
 release = VERSIONS["parsec"]
 version = release
 
-extensions = ["sphinx_copybutton", "facts", "settings_reference", "evidence"]
+extensions = [
+    "sphinx_copybutton", "facts", "settings_reference", "evidence", "verified_versions",
+]  # fmt: skip
 exclude_patterns = ["extensions", "templates"]
 templates_path = ["templates"]
 nitpicky = True

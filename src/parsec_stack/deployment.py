@@ -94,12 +94,37 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     stack.remember(started=True, running=True)
     if not flavour.is_up(stack):
         run(stack, "up")
-    wanted = SERVICES if stack.state.get("complete") else SUPPORTING
+    complete = stack.state.get("complete")
+    lacking = await_schema(stack) if complete else []
+    wanted = SERVICES if complete and not lacking else SUPPORTING
     flavour.start_missing(stack, wanted)
     if wait:
         settle(stack, wanted)
-        if wanted is SUPPORTING:
-            say("next: invoke migrate bucket")
+    if lacking:
+        say(f"the database lacks {len(lacking)} migrations of this server: back up, then migrate")
+        say("next: invoke backup migrate")
+    elif wait and not complete:
+        say("next: invoke migrate bucket")
+
+
+def await_schema(stack: Stack) -> list[str]:
+    """The migrations that the database lacks, as soon as it answers.
+
+    Raises StackError if it is newer than the server, which must then not be started.
+    """
+    flavour = flavour_of(stack)
+    flavour.start_missing(stack, ("parsec-postgres",))
+    settle(stack, ("parsec-postgres",))
+    return schema.pending(flavour.migrations(stack) or [], flavour.packaged(stack))
+
+
+def require_schema(stack: Stack, *, migrated: bool = True) -> None:
+    """Raise StackError for a database that is newer than the server, and for one that is older.
+
+    Without ``migrated`` it may be older.
+    """
+    if await_schema(stack) and migrated:
+        raise StackError("the database is not migrated: run 'invoke migrate' first")
 
 
 def hint(stack: Stack) -> str:
@@ -121,11 +146,9 @@ def shown(folder: Path) -> str:
 
 def migrate(stack: Stack, *, wait: bool = True) -> None:
     """Bring the database's schema to the server's version."""
-    flavour = flavour_of(stack)
     say("migrate: database schema")
     require_up(stack)
-    settle(stack, ("parsec-postgres",))
-    if schema.pending(flavour.migrations(stack) or []):
+    if await_schema(stack):
         run(stack, "migrate")
         if stack.state.get("complete"):
             run(stack, "restart")
@@ -140,9 +163,8 @@ def bucket(stack: Stack) -> None:
     flavour = flavour_of(stack)
     say("bucket: object store")
     require_up(stack)
-    settle(stack, ("parsec-postgres", "parsec-s3"))
-    if schema.pending(flavour.migrations(stack) or []):
-        raise StackError("the database is not migrated: run 'invoke migrate' first")
+    require_schema(stack)
+    settle(stack, ("parsec-s3",))
     run(stack, "bucket")
     if not flavour.server_runs(stack):
         run(stack, "start")
@@ -168,8 +190,29 @@ def restart(stack: Stack) -> None:
     require_up(stack)
     prepare(stack)
     check_files(stack)
+    require_schema(stack, migrated=bool(stack.state.get("complete")))
     run(stack, "restart")
     settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
+
+
+def backup(stack: Stack) -> None:
+    """Write the database into a file of the stack's folder."""
+    say("backup: database")
+    require_up(stack)
+    settle(stack, ("parsec-postgres",))
+    run(stack, "backup")
+
+
+def restore(stack: Stack, *, confirmed: bool) -> None:
+    """Put the database back as the backup has it; the server is stopped and stays so."""
+    say("restore: database")
+    require_up(stack)
+    if not confirmed:
+        ask(f"replace the database of the stack in {stack.folder} by the one of its backup?")
+    settle(stack, ("parsec-postgres",))
+    run(stack, "stop-server")
+    run(stack, "restore")
+    say("next: invoke up")
 
 
 def down(stack: Stack) -> None:
@@ -198,7 +241,7 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
 
 def remove_files(stack: Stack) -> list[str]:
     """Delete what the stack has put into its folder; the names of what stays."""
-    made = {"data", "log", "run", "secrets", ".lock", "migrate.log"}
+    made = {"data", "log", "run", "secrets", ".lock", "migrate.log", "parsec.dump"}
     made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
         stack.state.get("artifacts", {})
     )

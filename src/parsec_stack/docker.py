@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import re
 import shutil
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import probes
+from parsec_stack import probes, schema
 from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder
@@ -350,6 +351,30 @@ def migrations(stack: Stack) -> list[str] | None:
         f"PostgreSQL does not answer for its migrations: {complaint.strip()}\n"
         "see 'invoke logs --service parsec-postgres'"
     )
+
+
+def packaged(stack: Stack) -> list[str]:
+    """The names of the migrations that the server's image brings, oldest first."""
+    services = json.loads(compose(stack, "config", "--format", "json"))["services"]
+    return packaged_in(services["parsec-server"]["image"])
+
+
+@cache
+def packaged_in(image: str) -> list[str]:
+    """The same of an image by its name, which an image of another version may have next time."""
+    from docker.errors import DockerException
+
+    command = ["python", "-c", schema.PROGRAM.read_text()]
+    try:
+        said = engine().containers.run(
+            image, command[1:], entrypoint=command[:1], network_mode="none", remove=True
+        )
+    except DockerException as error:
+        raise StackError(f"the image {image} does not tell its migrations: {error}") from None
+    found: list[str] = said.decode().split()
+    if found:
+        return found
+    raise StackError(f"the image {image} holds no Parsec server")
 
 
 def trouble(stack: Stack, service: str) -> str | None:

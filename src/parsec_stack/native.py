@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import probes
+from parsec_stack import probes, schema
 from parsec_stack.errors import StackError
 from parsec_stack.redact import relay
 from parsec_stack.service import Service
@@ -170,6 +170,11 @@ def migrations(stack: Stack) -> list[str] | None:
         f"PostgreSQL does not answer for its migrations: {answer.stderr.strip()}\n"
         "see 'invoke logs parsec-postgres'"
     )
+
+
+def packaged(stack: Stack) -> list[str]:
+    """The names of the migrations that the server brings, oldest first."""
+    return schema.packaged()
 
 
 def trouble(stack: Stack, service: str) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from checks.common import after, unchanged_by, values
+from checks.common import after, mode, unchanged_by, values
 from parsec_stack import native, probes, schema
 from parsec_stack.stack import SERVICES
 from parsec_stack.verify.site import Site
@@ -21,6 +21,8 @@ SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 READY_WITHIN = 90.0
 POLL = 0.05
 BUCKET = "parsec"
+# What was written before the backup, by the flavour.
+WRITTEN: dict[str, dict[str, Any]] = {}
 # Beside TLS 1.3: what is left of the ANSSI list with an ECDSA certificate (docs/server-tls.rst).
 TLS12_SUITES = {
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -64,8 +66,63 @@ def supporting_services_answer(site: Site) -> None:
 @after("migrate-native", "migrate-docker")
 def the_schema_is_complete(site: Site) -> None:
     """The database has every migration that the server brings."""
-    applied = flavour_of(site).migrations(site.stack) or []
-    assert not schema.pending(applied), f"pending: {', '.join(schema.pending(applied))}"
+    flavour = flavour_of(site)
+    applied = flavour.migrations(site.stack) or []
+    pending = schema.pending(applied, flavour.packaged(site.stack))
+    assert not pending, f"pending: {', '.join(pending)}"
+
+
+@after("install-native")
+def the_named_version_is_installed(site: Site) -> None:
+    """The Parsec server that is installed is of the version that the guide is about."""
+    from parsec_stack import versions
+    from parsec_stack.stack import ROOT
+    from parsec_stack.verify import report
+
+    installed = report.versions(site.stack)["parsec"]
+    assert installed == versions.packaged(versions.declared(ROOT)["parsec"]), installed
+
+
+@after("backup-native", "backup-docker")
+def the_backup_is_private(site: Site) -> None:
+    """The backup can be read by its owner alone; what follows needs it."""
+    assert mode(site.folder / "parsec.dump") == 0o600
+    lose_the_database(site)
+
+
+def lose_the_database(site: Site) -> None:
+    """Drop all tables, so that only the backup can bring them back."""
+    import asyncio
+
+    import asyncpg
+
+    password = values(site.folder / "parsec-credentials.env")["POSTGRES_PASSWORD"]
+    port = site.stack.ports["POSTGRES"]
+
+    async def drop() -> None:
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=port, user="parsec", password=password, database="parsec"
+        )
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        await connection.close()
+
+    asyncio.run(drop())
+    assert flavour_of(site).migrations(site.stack) is None
+
+
+@after("restore-native", "restore-docker")
+def the_restored_database_is_complete(site: Site) -> None:
+    """The database that was put back has the schema that it had."""
+    the_schema_is_complete(site)
+
+
+@after("restart-native", "restart-docker")
+def what_was_written_is_there_after_a_restore(site: Site) -> None:
+    """What a client wrote before the backup can be read again."""
+    from parsec_stack import smoke
+
+    await_ready(site, SERVICES)
+    smoke.read_back(site.stack, smoke.Traces.from_json(WRITTEN[site.flavour]))
 
 
 def object_store(site: Site, **changes: str) -> Any:
@@ -325,6 +382,15 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
     assert taken == TLS12_SUITES, f"not taken: {', '.join(sorted(TLS12_SUITES - taken))}"
     others = {suite for suite in OTHER_TLS12_SUITES if accepted_suite(site, suite)}
     assert not others, f"taken: {', '.join(sorted(others))}"
+
+
+@after("renew-restart-native", "renew-restart-docker")
+def clients_write_before_the_backup(site: Site) -> None:
+    """A client can write with the new certificates; the backup that follows must hold it."""
+    from parsec_stack import smoke
+
+    await_ready(site, SERVICES)
+    WRITTEN[site.flavour] = smoke.write(site.stack).as_json()
 
 
 @after("stop-native", "stop-docker")

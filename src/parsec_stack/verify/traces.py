@@ -1,0 +1,36 @@
+"""Write data to the stack of STACK_DIR, or read them back: ``python -m ... write|read FILE``.
+
+Each runs in the environment of one version, whose bindings it uses as a client of that version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from parsec_stack import smoke, stack
+from parsec_stack.errors import StackError
+
+BLOCKS = 3
+
+
+def main(verb: str, path: Path) -> None:
+    """Write some blocks and keep in the file what is needed to read them, or read them all."""
+    chosen = stack.choose({}, create=False)
+    if verb == "write":
+        # The file holds a private key.
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            json.dump(smoke.write(chosen, BLOCKS).as_json(), file)
+    else:
+        traces = smoke.Traces.from_json(json.loads(path.read_text()))
+        smoke.read_back(chosen, traces)
+        print(len(traces.blocks))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except StackError as error:
+        sys.exit(f"error: {error}")

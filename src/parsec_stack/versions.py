@@ -1,0 +1,158 @@
+"""The versions that the project names: one place sets them, the others follow.
+
+The one place is ``[tool.parsec-stack]`` of pyproject.toml. Readers copy the guide's commands and
+files to the letter, so there the version stands again; ``invoke bump`` writes it (``bump.py``).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.errors import StackError
+
+# How Parsec marks what precedes a release, by how Python's packages do.
+PRECEDING = {"a": "a", "b": "b", "rc": "rc"}
+
+
+def own(version: str) -> str:
+    """The version as Parsec writes it, such as 3.7.0-rc.2; StackError if it is none."""
+    parsed = parse(version)
+    before = f"-{PRECEDING[parsed.pre[0]]}.{parsed.pre[1]}" if parsed.pre else ""
+    return f"{parsed.base_version}{before}"
+
+
+def packaged(version: str) -> str:
+    """The version as Python's packages write it, such as 3.7.0rc2; StackError if it is none."""
+    return str(parse(version))
+
+
+def order(version: str) -> Any:
+    """A key that sorts versions by their age: a release candidate precedes its release."""
+    return parse(version)
+
+
+def parse(version: str) -> Any:
+    """The version's parts; StackError for what is no release of Parsec."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        parsed = Version("0")
+    odd = parsed.local or parsed.epoch or parsed.is_devrelease or parsed.is_postrelease
+    if len(parsed.release) != 3 or odd:
+        raise StackError(
+            f"'{version}' is no version of Parsec: write 3.7.0, 3.7.0-rc.2 or 3.7.0rc2"
+        )
+    return parsed
+
+
+def same(version: str) -> str:
+    """The version as it is."""
+    return version
+
+
+def series(python: str) -> str:
+    """The requirement of one series of Python: of 3.12, '>=3.12,<3.13'."""
+    major, minor = python.split(".")
+    return f">={python},<{major}.{int(minor) + 1}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a version stands again.
+
+    ``name`` is its key in the one place, ``path`` the file below the project's folder; the one
+    group of ``pattern`` is the version there, in the ``form`` that this place wants.
+    """
+
+    name: str
+    path: str
+    pattern: str
+    form: Callable[[str], str] = same
+
+    def version(self, root: Path) -> str:
+        """What stands there; StackError if the place is gone."""
+        return self.find((root / self.path).read_text())[1]
+
+    def find(self, text: str) -> re.Match[str]:
+        """The place in its file's text."""
+        found = re.search(self.pattern, text, re.MULTILINE)
+        if not found:
+            raise StackError(
+                f"{self.path} names no version of {self.name} where it should ({self.pattern}): "
+                "mend it, or the list of places in versions.py"
+            )
+        return found
+
+    def rewrite(self, text: str, version: str) -> str:
+        """The text of the file with this version."""
+        found = self.find(text)
+        return text[: found.start(1)] + self.form(version) + text[found.end(1) :]
+
+
+PLACES = (
+    Place("parsec", "docs/native.rst", r"pip install 'parsec-cloud==(.+)'$", own),
+    Place("python", "docs/native.rst", r"^   python(\S+) -m venv "),
+    Place("parsec", "deploy/parsec-server.docker.yaml", r"image: \S+/parsec-server:(\S+)$", own),
+    Place("python", ".python-version", r"^(.+)$"),
+    Place("python", "README.rst", r"^You need Python ([\d.]+\d)"),
+    Place("parsec", "pyproject.toml", r'^parsec = "(.+)"$', own),
+    Place("parsec", "pyproject.toml", r'"parsec-cloud==(.+)",$', packaged),
+    Place("python", "pyproject.toml", r'^python = "(.+)"$'),
+    Place("python", "pyproject.toml", r'^requires-python = "(.+)"$', series),
+)
+# The folders that readers see.
+GUIDE = ("docs/", "deploy/")
+# What lies there and is no page or file of the guide.
+NOT_READ = {".json", ".py", ".pyc", ".svg", ".png"}
+# Written by scripts/lock. The last decides which Parsec the project's own environment has.
+LOCKS = ("scripts/requirements-docker.lock", "scripts/requirements.lock")
+LOCKED = Place("parsec", LOCKS[-1], r"^parsec-cloud==(\S+)", packaged)
+
+
+def declared(root: Path) -> dict[str, Any]:
+    """The one place of the project in this folder."""
+    with (root / "pyproject.toml").open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file)["tool"]["parsec-stack"]
+    return table
+
+
+def disagreements(root: Path, places: Iterable[Place] = (*PLACES, LOCKED)) -> Iterator[str]:
+    """The places that name another version than the one place does."""
+    wanted = declared(root)
+    for place in places:
+        right, present = place.form(wanted[place.name]), place.version(root)
+        if present != right:
+            yield (
+                f"{place.path} says {place.name} {present}, pyproject.toml says {right}: "
+                f"run 'invoke bump {wanted['parsec']}'"
+            )
+
+
+def guide_disagreements(root: Path) -> Iterator[str]:
+    """The same of the guide's pages and files alone, and where they name the version unasked."""
+    yield from disagreements(root, (place for place in PLACES if place.path.startswith(GUIDE)))
+    forms = {form(declared(root)["parsec"]) for form in (own, packaged)}
+    known = {place.path for place in PLACES if place.name == "parsec"}
+    for path in sorted(path for folder in GUIDE for path in (root / folder).rglob("*")):
+        if path.is_dir() or path.suffix in NOT_READ:
+            continue
+        name, text = str(path.relative_to(root)), path.read_text()
+        times = sum(len(re.findall(rf"(?<![\w.]){re.escape(form)}\b", text)) for form in forms)
+        if times > (name in known):
+            yield f"{name} names the version of Parsec where no bump finds it: write |parsec|"
+
+
+def rewritten(root: Path, wanted: Mapping[str, str]) -> dict[str, str]:
+    """The text of every file with a place, by its path, with these versions."""
+    texts: dict[str, str] = {}
+    for place in PLACES:
+        text = texts.get(place.path) or (root / place.path).read_text()
+        texts[place.path] = place.rewrite(text, wanted[place.name])
+    return texts

@@ -1,0 +1,170 @@
+"""An older server never starts on a newer database, and a newer one only after the migration."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from parsec_stack import deployment, docker, schema
+from parsec_stack.errors import StackError
+from parsec_stack.stack import Stack
+
+KNOWN = ["one", "two"]
+
+
+def test_what_the_installed_server_brings() -> None:
+    """The program that an image runs prints the same as is known here."""
+    command = [sys.executable, "-c", schema.PROGRAM.read_text()]
+
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert said.split() == schema.packaged()
+    assert schema.packaged()[0] == "initial"
+
+
+@pytest.mark.parametrize(
+    ("applied", "lacking"), [([], ["one", "two"]), (["one"], ["two"]), (["one", "two"], [])]
+)
+def test_pending(applied: list[str], lacking: list[str]) -> None:
+    """What the database lacks, in the order in which it must be applied."""
+    assert schema.pending(applied, KNOWN) == lacking
+
+
+def test_newer_database() -> None:
+    """One message names a migration that the server does not know."""
+    with pytest.raises(StackError, match=r"does not know \(three\)"):
+        schema.pending(["one", "two", "three"], KNOWN)
+
+
+class Flavour:
+    """A flavour whose services are ready, and which notes what is done."""
+
+    def __init__(self, applied: list[str]) -> None:
+        """Begin with a database that has these migrations."""
+        self.applied = applied
+        self.done: list[str] = []
+
+    def migrations(self, stack: Stack) -> list[str]:
+        """Those of the database."""
+        return self.applied
+
+    def packaged(self, stack: Stack) -> list[str]:
+        """Those of the server."""
+        return KNOWN
+
+    def start_missing(self, stack: Stack, services: tuple[str, ...]) -> None:
+        """Note which services are started."""
+        self.done += services
+
+    def is_up(self, stack: Stack) -> bool:
+        """Services run."""
+        return True
+
+    def server_runs(self, stack: Stack) -> bool:
+        """The server does not run."""
+        return False
+
+    def check(self, stack: Stack) -> None:
+        """Nothing keeps the services from starting."""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """A stack that was completed before."""
+    return Stack(tmp_path, state={"complete": True, "started": True})
+
+
+def with_database(monkeypatch: pytest.MonkeyPatch, applied: list[str]) -> Flavour:
+    """Deploy on services whose database has these migrations."""
+    flavour = Flavour(applied)
+    monkeypatch.setattr(deployment, "flavour_of", lambda stack: flavour)
+    for name in ("prepare", "check_files", "settle", "tell_addresses"):
+        monkeypatch.setattr(deployment, name, lambda *arguments: None)
+    monkeypatch.setattr(deployment, "run", lambda stack, name: flavour.done.append(name))
+    return flavour
+
+
+@pytest.mark.parametrize("task", ["up", "migrate", "bucket", "restart"])
+def test_newer_database_is_refused(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, task: str
+) -> None:
+    """No task starts the server or runs a block on a database that is newer."""
+    flavour = with_database(monkeypatch, [*KNOWN, "three"])
+
+    with pytest.raises(StackError, match="does not know"):
+        getattr(deployment, task)(stack)
+
+    assert flavour.done == ["parsec-postgres"]
+
+
+def test_up_leaves_the_server_to_the_migration(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newer server is not started on an older database, which it would refuse by ending."""
+    flavour = with_database(monkeypatch, ["one"])
+
+    deployment.up(stack)
+
+    assert "parsec-server" not in flavour.done
+    assert "the database lacks 1 migrations" in capsys.readouterr().out
+
+
+def test_up_starts_the_server(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """A server that fits its database is started."""
+    flavour = with_database(monkeypatch, KNOWN)
+
+    deployment.up(stack)
+
+    assert "parsec-server" in flavour.done
+
+
+@pytest.mark.parametrize("task", ["bucket", "restart"])
+def test_older_database_is_refused(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, task: str
+) -> None:
+    """What starts the server wants the migration first."""
+    with_database(monkeypatch, ["one"])
+
+    with pytest.raises(StackError, match="run 'invoke migrate' first"):
+        getattr(deployment, task)(stack)
+
+
+def test_restart_before_the_first_migration(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """A stack that was never completed can be restarted."""
+    flavour = with_database(monkeypatch, [])
+    stack.state["complete"] = False
+
+    deployment.restart(stack)
+
+    assert flavour.done[-1] == "restart"
+
+
+def test_migrations_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image itself is asked, by its own Python."""
+    asked: dict[str, Any] = {}
+
+    def run(image: str, command: list[str], **options: Any) -> bytes:
+        asked.update(image=image, program=command[-1], **options)
+        return b"one\ntwo\n"
+
+    engine = SimpleNamespace(containers=SimpleNamespace(run=run))
+    monkeypatch.setattr(docker, "engine", lambda: engine)
+    docker.packaged_in.cache_clear()
+
+    assert docker.packaged_in("server:1") == KNOWN
+    assert asked["entrypoint"] == ["python"]
+    assert asked["program"] == schema.PROGRAM.read_text()
+    docker.packaged_in.cache_clear()
+
+
+def test_image_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of something else is told."""
+    containers = SimpleNamespace(run=lambda *arguments, **options: b"\n")
+    monkeypatch.setattr(docker, "engine", lambda: SimpleNamespace(containers=containers))
+    docker.packaged_in.cache_clear()
+
+    with pytest.raises(StackError, match="holds no Parsec server"):
+        docker.packaged_in("other:1")
