@@ -79,7 +79,7 @@ def the_named_version_is_installed(site: Site) -> None:
     from parsec_stack.stack import ROOT
     from parsec_stack.verify import report
 
-    installed = report.versions(site.stack)["parsec"]
+    installed = report.versions(site.stack)["Parsec"]
     assert installed == versions.packaged(versions.declared(ROOT)["parsec"]), installed
 
 
