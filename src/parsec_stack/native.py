@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -65,6 +66,11 @@ def supervisor(stack: Stack) -> Any:
 
 def check(stack: Stack) -> None:
     """Raise StackError for what would keep the services from starting."""
+    if missing := [name for name in (*PACKAGES.values(), "supervisor") if not version(name)]:
+        raise StackError(
+            f"the native flavour has no {missing[0]} here: there is no wheel of it for "
+            f"{platform.system()} {platform.machine()}, so use docker: STACK_FLAVOUR=docker invoke ..."
+        )
     for program in PROGRAMS:
         if not shutil.which(program):
             raise StackError(f"{program} is missing: install it with this system's package manager")
@@ -215,7 +221,6 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
 def services(stack: Stack) -> list[Service]:
     """All services with their state, health, address and version."""
     from concurrent.futures import ThreadPoolExecutor
-    from importlib import metadata
 
     states = dict.fromkeys(SERVICES, "stopped")
     if is_up(stack):
@@ -231,10 +236,20 @@ def services(stack: Stack) -> list[Service]:
             states[name],
             health[answers[name]] if name in answers else "-",
             address(stack, name),
-            metadata.version(PACKAGES[name]),
+            version(PACKAGES[name]) or "-",
         )
         for name in SERVICES
     ]
+
+
+def version(package: str) -> str:
+    """The version of a package of this environment; empty if it is not there."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def address(stack: Stack, service: str) -> str:
