@@ -69,7 +69,7 @@ def check(stack: Stack) -> None:
     if missing := [name for name in (*PACKAGES.values(), "supervisor") if not version(name)]:
         raise StackError(
             f"the native flavour has no {missing[0]} here: there is no wheel of it for "
-            f"{platform.system()} {platform.machine()}, so use docker: STACK_FLAVOUR=docker invoke ..."
+            f"{platform.system()} {platform.machine()}, so choose docker by STACK_FLAVOUR=docker"
         )
     for program in PROGRAMS:
         if not shutil.which(program):

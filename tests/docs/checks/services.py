@@ -300,6 +300,16 @@ def clients_can_work(site: Site) -> None:
     smoke.run_stack(site.stack)
 
 
+@after("bootstrap-cli")
+def the_link_has_been_used(site: Site) -> None:
+    """The organization of the command-line client has its first user."""
+    from parsec_stack import smoke
+
+    server, token = smoke.server_of(site.stack), smoke.administration_token(site.stack)
+    path = f"/organizations/{site.values['<link>'].partition('?')[0].rpartition('/')[2]}"
+    assert server.administrate("GET", path, token)["is_bootstrapped"]
+
+
 def client_address(site: Site, source: str, port: int) -> str:
     """What the server's log shows as the address of a client that claims to be another."""
     from parsec_stack.verify.tool import output_of
