@@ -137,6 +137,7 @@ class Page:
             flavours=self.block_flavours(node),
             file=self.relative(included) if included else None,
             text_line=first_line(holder, text, 0 if included else line - 1),
+            emphasised=list(node.get("highlight_args", {}).get("hl_lines", [])),
             name=self.name_of(node),
             target=caption(node),
             **vars(notes),

@@ -46,6 +46,8 @@ class Block:
     id: str = ""
     file: str | None = None
     text_line: int = 1
+    # The numbers of the text's lines that a reader sees emphasised, from 1 on.
+    emphasised: list[int] = field(default_factory=list)
     name: str | None = None
     # The file that a reader creates or looks at, named by the caption.
     target: str | None = None

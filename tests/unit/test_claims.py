@@ -13,7 +13,7 @@ from mini import Mini, command, include
 
 from parsec_stack.guide import Block, Claim, Guide, GuideError, Kind
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify import settings
+from parsec_stack.verify import emphasis, settings
 from parsec_stack.verify.claims import Claims, Verdict
 from parsec_stack.verify.recognisers import RECOGNISERS
 from parsec_stack.verify.site import Site
@@ -366,3 +366,25 @@ def test_what_an_extension_derives_is_no_claim(mini: Mini) -> None:
     mini.page(".. derived::\n\nAll :count:`7` and 8.\n")
 
     assert [one.text for one in mini.load().claims] == ["8"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "prose", "problem"),
+    [
+        ("2-3", "``keepalive`` and ``Host``", ""),
+        ("1-3", "``keepalive`` and ``Host``", "deploy/parsec-nginx.conf:1: 'gzip on;' is emph"),
+        ("2", "``keepalive`` and ``Host``", "'Host' is explained, and no emphasised line has it"),
+        ("2-3", "``Host``", "deploy/parsec-nginx.conf:2: 'keepalive 32;' is emphasised"),
+        ("3-4", "``Host``", "4: '}' is emphasised"),
+    ],
+)
+def test_emphasised_lines(mini: Mini, lines: str, prose: str, problem: str) -> None:
+    """A page explains the lines that it emphasises, and emphasises those that it explains."""
+    mini.artifact("parsec-nginx.conf", "gzip on;\nkeepalive 32;\nproxy_set_header Host $h;\n}\n")
+    shown = include("parsec-nginx.conf", "nginx", f"   :emphasize-lines: {lines}\n")
+    guide = mini.page(f"{shown}{prose}\n").load()
+
+    problems = list(emphasis.problems(Claims(Sources(guide, ROOT))))
+
+    assert len(problems) == bool(problem)
+    assert all(problem in told for told in problems)

@@ -15,7 +15,15 @@ from parsec_stack.errors import StackError
 from parsec_stack.redact import WITHHELD
 from parsec_stack.shell import without_ansi
 from parsec_stack.stack import FLAVOURS, Flavour
-from parsec_stack.verify import evidence, inventory, processes, report, settings, versions
+from parsec_stack.verify import (
+    emphasis,
+    evidence,
+    inventory,
+    processes,
+    report,
+    settings,
+    versions,
+)
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
 from parsec_stack.verify.registry import Registry
@@ -92,6 +100,7 @@ class Session:
         yield from settings.problems(self.claims.known)
         yield from versions.problems(self.claims.known)
         yield from guide_disagreements(self.docs.parent)
+        yield from emphasis.problems(self.claims)
         shown = {block.file for block in self.guide.files().values()}
         for path in sorted((self.docs.parent / "deploy").iterdir()):
             name = f"deploy/{path.name}"
