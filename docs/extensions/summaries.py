@@ -95,13 +95,15 @@ def mutants(view: View) -> str:
     killed, survived = int(report.get("killed", 0)), int(report.get("survived", 0))
     text = (
         f"<p>Of {killed + survived} such faults the test noticed {killed}, "
-        f"or {killed / max(killed + survived, 1):.1%}. "
-        f"{int(report.get('equivalent', 0))} more would change nothing for a reader."
+        f"or {killed / max(killed + survived, 1):.1%}."
     )
-    when = f" Tested on {date(str(report['started']))}" if report.get("started") else " Tested"
-    when += f", in {escape(report['scope'])}." if report.get("scope") else "."
+    if equivalent := int(report.get("equivalent", 0)):
+        text += f" {equivalent} more would change nothing for a reader, each with a written reason."
+    facts = [f"on {date(str(report['started']))}"] if report.get("started") else []
+    facts += [f"in {escape(str(report['scope']))}"] if report.get("scope") else []
+    tested = f" Tested {', '.join(facts)}." if facts else ""
     survivors = "".join(survivor(mutant) for mutant in report.get("survivors", []))
-    return f"{text}{when}</p>{survivors}"
+    return f"{text}{tested}</p>{survivors}"
 
 
 def survivor(mutant: dict[str, Any]) -> str:

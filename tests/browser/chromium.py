@@ -34,6 +34,15 @@ ARGUMENTS = [
 ]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test of a page is one of every page."""
+    if "page_name" in metafunc.fixturenames:
+        names = sorted(path.stem for path in HTML.glob("*.html"))
+        if not names:
+            raise pytest.UsageError(f"{HTML} holds no pages: run 'nox -s docs' first")
+        metafunc.parametrize("page_name", names)
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files without a word."""
 

@@ -138,9 +138,9 @@ def versions(stack: Stack) -> dict[str, str]:
 
 def in_containers(stack: Stack) -> dict[str, str]:
     """The versions of the stack's images and of the engine that runs them."""
-    found = {}
-    for service, container in docker.containers(stack).items():
-        found[IMAGES[service]] = container.attrs["Image"].rpartition(":")[2]
-        if images.LABEL in container.attrs["Labels"]:
-            found["images"] = "built from packages"
+    running = docker.containers(stack)
+    present = {name: running[service] for service, name in IMAGES.items() if service in running}
+    found = {name: one.attrs["Image"].rpartition(":")[2] for name, one in present.items()}
+    if any(images.LABEL in one.attrs["Labels"] for one in present.values()):
+        found["images"] = "built from packages"
     return found | {"Docker Engine": str(docker.client().version()["Version"])} if found else {}
