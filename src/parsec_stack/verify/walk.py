@@ -9,9 +9,11 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
+from parsec_stack import versions
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
+from parsec_stack.stack import ROOT
 from parsec_stack.verify import match, processes
 from parsec_stack.verify.redact import Redactor
 from parsec_stack.verify.registry import Registry, sentence
@@ -73,6 +75,7 @@ class Walk:
         self.claims = claims
         self.settled = False
         self.missing = missing
+        self.version = str(versions.declared(ROOT)["parsec"])
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
@@ -150,6 +153,8 @@ class Walk:
             return "unexplained", f"{block.place}: {block.reason}"
         if block.kind == "exception":
             return "excepted", block.reason
+        if block.since and versions.order(block.since) > versions.order(self.version):
+            raise Excepted(f"it holds since Parsec {block.since}, and this is {self.version}")
         if self.stuck:
             raise Failed(f"not run: {self.stuck}")
         if block.kind == "command":
