@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message")
+from parsec_stack import versions
+from parsec_stack.errors import StackError
+
+KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message", "since")
 # These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
 WITH_PLACEHOLDER = ("placeholder", "capture")
 # These are about the inline literals of their page: ``.. beyond: LITERAL - REASON``.
@@ -23,6 +26,7 @@ class Annotations:
     reason: str = ""
     last: str = ""
     origin: str = ""
+    since: str = ""
     needs: dict[str, str] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)
@@ -36,6 +40,8 @@ class Annotations:
             self.last = once(self.last, value, comment)
         elif keyword == "message":
             self.origin = once(self.origin, value, comment)
+        elif keyword == "since":
+            self.since = once(self.since, valid_version(value), comment)
         elif keyword == "needs":
             program, _, reason = value.partition(" - ")
             put(self.needs, program.strip(), reason.strip(), comment)
@@ -109,3 +115,11 @@ def valid_expression(expression: str) -> str:
     except re.error as error:
         raise AnnotationError(f"'{expression}' is no regular expression: {error}") from None
     return expression
+
+
+def valid_version(version: str) -> str:
+    """The version itself, if it is one of Parsec's."""
+    try:
+        return versions.own(version)
+    except StackError as error:
+        raise AnnotationError(str(error)) from None

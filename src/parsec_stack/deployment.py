@@ -101,7 +101,7 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     if wait:
         settle(stack, wanted)
     if lacking:
-        say(f"the database lacks {len(lacking)} migrations of this server: back up, then migrate")
+        say(f"the database lacks {len(lacking)} of this server's migrations: back up, then migrate")
         say("next: invoke backup migrate")
     elif wait and not complete:
         say("next: invoke migrate bucket")

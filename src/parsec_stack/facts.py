@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import tomllib
@@ -13,7 +14,7 @@ from importlib import metadata
 
 from parsec_stack import composition, options
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ARTIFACTS, ROOT
+from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
 
 FACTS: dict[str, Callable[[], str]] = {}
 WORDS = (
@@ -81,6 +82,13 @@ def default(variable: str) -> str:
 def parsec() -> str:
     """The version of the Parsec server that the guide installs."""
     return str(project()["tool"]["parsec-stack"]["parsec"])
+
+
+@fact("migrations-checked")
+def migrations_checked() -> str:
+    """The first tested version that looks for its migrations: it has an option not to."""
+    releases = json.loads((DOCS / "option-releases.json").read_text())
+    return str(releases["--skip-database-migrations-check"])
 
 
 @fact("python")

@@ -57,6 +57,8 @@ class Block:
     last: str = ""
     # The program or service that prints a message.
     origin: str = ""
+    # The first version of Parsec for which the block holds; empty for all.
+    since: str = ""
     # Programs without which the block is not executed, each with the reason.
     needs: dict[str, str] = field(default_factory=dict)
     # Values for <placeholders>, and expressions that find them in what the block prints.

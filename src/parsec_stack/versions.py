@@ -107,10 +107,6 @@ PLACES = (
     Place("python", "pyproject.toml", r'^python = "(.+)"$'),
     Place("python", "pyproject.toml", r'^requires-python = "(.+)"$', series),
 )
-# The folders that readers see.
-GUIDE = ("docs/", "deploy/")
-# What lies there and is no page or file of the guide.
-NOT_READ = {".json", ".py", ".pyc", ".svg", ".png"}
 # Written by scripts/lock. The last decides which Parsec the project's own environment has.
 LOCKS = ("scripts/requirements-docker.lock", "scripts/requirements.lock")
 LOCKED = Place("parsec", LOCKS[-1], r"^parsec-cloud==(\S+)", packaged)
@@ -133,20 +129,6 @@ def disagreements(root: Path, places: Iterable[Place] = (*PLACES, LOCKED)) -> It
                 f"{place.path} says {place.name} {present}, pyproject.toml says {right}: "
                 f"run 'invoke bump {wanted['parsec']}'"
             )
-
-
-def guide_disagreements(root: Path) -> Iterator[str]:
-    """The same of the guide's pages and files alone, and where they name the version unasked."""
-    yield from disagreements(root, (place for place in PLACES if place.path.startswith(GUIDE)))
-    forms = {form(declared(root)["parsec"]) for form in (own, packaged)}
-    known = {place.path for place in PLACES if place.name == "parsec"}
-    for path in sorted(path for folder in GUIDE for path in (root / folder).rglob("*")):
-        if path.is_dir() or path.suffix in NOT_READ:
-            continue
-        name, text = str(path.relative_to(root)), path.read_text()
-        times = sum(len(re.findall(rf"(?<![\w.]){re.escape(form)}\b", text)) for form in forms)
-        if times > (name in known):
-            yield f"{name} names the version of Parsec where no bump finds it: write |parsec|"
 
 
 def rewritten(root: Path, wanted: Mapping[str, str]) -> dict[str, str]:

@@ -86,7 +86,6 @@ def test_order() -> None:
 def test_every_place_agrees() -> None:
     """The project names one version, and tests the one that it names."""
     assert list(versions.disagreements(ROOT)) == []
-    assert list(versions.guide_disagreements(ROOT)) == []
     assert versions.declared(ROOT)["parsec"] in versions.declared(ROOT)["matrix"]
 
 
@@ -109,18 +108,6 @@ def test_place_that_is_gone(project: Path) -> None:
 
     with pytest.raises(StackError, match=r"docs/native\.rst names no version of parsec"):
         list(versions.disagreements(project))
-
-
-@pytest.mark.parametrize("form", [versions.own, versions.packaged])
-def test_version_in_prose(project: Path, form: object) -> None:
-    """A version that no bump would change is found."""
-    assert callable(form)
-    version = form(versions.declared(project)["parsec"])
-    (project / "docs" / "tls.rst").write_text(f"As of Parsec {version}.\n")
-
-    (problem,) = versions.guide_disagreements(project)
-
-    assert problem.startswith("docs/tls.rst names the version")
 
 
 def test_bump(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

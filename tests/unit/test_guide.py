@@ -147,6 +147,7 @@ MISTAKES = {
         ":flavour: native\n\n" + command("a", "true", options="   :class: docker\n"),
         "the block is for docker and its page for native",
     ),
+    "odd version": (".. since: now\n\n" + command("a", "true"), "'now' is no version of Parsec"),
     "misspelt annotation": (".. excpet: why\n\n" + command("a", "true"), "annotation '.. excpet"),
     "remark before a block": (".. just a note\n\n" + command("a", "true"), "just a note"),
     "annotation without block": (".. except: why\n\nText.\n", "no block follows"),

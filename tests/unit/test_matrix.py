@@ -164,7 +164,7 @@ def test_refusal(
 
 def test_lacking_migrations_are_counted() -> None:
     """The number is the one that ``invoke up`` tells."""
-    said = "up: services\nthe database lacks 3 migrations of this server: back up, then migrate\n"
+    said = "up: services\nthe database lacks 3 of this server's migrations: back up, then migrate\n"
 
     assert upgrades.lacking_said(said) == 3
     assert upgrades.lacking_said("up: services\n") == 0

@@ -30,7 +30,6 @@ from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import prepare
 from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import BLOCK_TIMEOUT, Walk
-from parsec_stack.versions import guide_disagreements
 
 NO_ENGINE = "no Docker engine answers here"
 
@@ -99,7 +98,6 @@ class Session:
         yield from self.registry.strays(self.guide)
         yield from settings.problems(self.claims.known)
         yield from versions.problems(self.claims.known)
-        yield from guide_disagreements(self.docs.parent)
         yield from emphasis.problems(self.claims)
         shown = {block.file for block in self.guide.files().values()}
         for path in sorted((self.docs.parent / "deploy").iterdir()):

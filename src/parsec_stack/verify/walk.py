@@ -12,10 +12,12 @@ from typing import Protocol
 
 import psutil
 
+from parsec_stack import versions
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.redact import WITHHELD, Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
+from parsec_stack.stack import ROOT
 from parsec_stack.verify import match, processes, report
 from parsec_stack.verify.registry import Registry, sentence
 from parsec_stack.verify.report import Kind, Outcome
@@ -76,6 +78,7 @@ class Walk:
         self.claims = claims
         self.settled = False
         self.missing = missing
+        self.version = str(versions.declared(ROOT)["parsec"])
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
@@ -164,6 +167,8 @@ class Walk:
             return "unexplained", f"{block.place}: {block.reason}"
         if block.kind == "exception":
             return "excepted", block.reason
+        if block.since and versions.order(block.since) > versions.order(self.version):
+            raise Excepted(f"it holds since Parsec {block.since}, and this is {self.version}")
         if self.stuck:
             self.tried = False
             raise Failed(f"not run: {self.stuck}")

@@ -317,11 +317,15 @@ def client_address(site: Site, source: str, port: int) -> str:
     path = f"/?from-{source}-to-{port}"
     curl = ["curl", "--silent", "--fail", "--interface", source, "--cacert", "custom-ca.crt"]
     claims = ["--header", "X-Forwarded-For: 192.0.2.9", "--header", "Forwarded: for=192.0.2.8"]
-    output_of([*curl, *claims, f"https://localhost:{port}{path}"], site.folder)
-    text: str = flavour_of(site).log_tail(site.stack, "parsec-server", 400)
-    lines = [line for line in text.splitlines() if path in line]
-    assert lines, f"the request {path} is not in the server's log"
-    return lines[-1]
+    said = output_of([*curl, *claims, f"https://localhost:{port}{path}"], site.folder)
+    assert said.status == 0, f"the request {path} fails: curl ends with {said.status}"
+    deadline = time.monotonic() + READY_WITHIN
+    while True:  # the log follows the answer
+        text: str = flavour_of(site).log_tail(site.stack, "parsec-server", 400)
+        if lines := [line for line in text.splitlines() if path in line]:
+            return lines[-1]
+        assert time.monotonic() < deadline, f"the request {path} is not in the server's log"
+        time.sleep(POLL)
 
 
 @after("proxy-check-native")
