@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message")
+KEYWORDS = ("except", "last", "needs", "needs-images", "placeholder", "capture", "message")
 # These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
 WITH_PLACEHOLDER = ("placeholder", "capture")
 
@@ -22,6 +22,7 @@ class Annotations:
     last: str = ""
     origin: str = ""
     needs: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)
 
@@ -34,9 +35,10 @@ class Annotations:
             self.last = once(self.last, value, comment)
         elif keyword == "message":
             self.origin = once(self.origin, value, comment)
-        elif keyword == "needs":
-            program, _, reason = value.partition(" - ")
-            put(self.needs, program.strip(), reason.strip(), comment)
+        elif keyword in ("needs", "needs-images"):
+            needed, _, reason = value.partition(" - ")
+            known = self.needs if keyword == "needs" else self.images
+            put(known, needed.strip(), reason.strip(), comment)
         elif keyword == "capture":
             put(self.captures, placeholder, valid_expression(value), comment)
         else:
@@ -80,7 +82,8 @@ def once(present: str, value: str, comment: str) -> str:
 def put(known: dict[str, str], key: str, value: str, comment: str) -> None:
     """Add the pair, unless something is missing or there already."""
     if not key or not value:
-        raise AnnotationError(f"'.. {comment}' is incomplete: write '.. needs: PROGRAM - REASON'")
+        keyword = comment.partition(":")[0]
+        raise AnnotationError(f"'.. {comment}' is incomplete: write '.. {keyword}: NAME - REASON'")
     known[key] = once(known.get(key, ""), value, comment)
 
 

@@ -65,6 +65,7 @@ class Session:
                 self.registry,
                 self.findings,
                 missing=self.missing.get(flavour, ""),
+                whole=self.options.require_docker,
                 timeout=self.options.block_timeout,
             )
         return self.walks[flavour]

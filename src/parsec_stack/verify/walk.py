@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
+from parsec_stack import docker
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
@@ -55,14 +56,19 @@ class Walk:
         examiner: Examiner,
         *,
         missing: str = "",
+        whole: bool = False,
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
-        """Begin at the site; ``missing`` says why no command of this flavour can run here."""
+        """Begin at the site; ``missing`` says why no command of this flavour can run here.
+
+        ``whole``: a block whose images are not here has failed.
+        """
         self.guide = guide
         self.site = site
         self.registry = registry
         self.examiner = examiner
         self.missing = missing
+        self.whole = whole
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
@@ -198,9 +204,7 @@ class Walk:
         """Run the command, catch the values it is to give, and check what the prose promises."""
         if self.missing:
             raise Excepted(self.missing)
-        for program, reason in block.needs.items():
-            if not shutil.which(program, path=self.site.environment["PATH"]):
-                raise Excepted(f"{program} is not on PATH: {reason}")
+        self.require(block)
         self.site.values |= block.placeholders
         text = render_command(block, self.site.stack.moved_ports, self.site.values)
         self.shell = self.shell or Shell(self.site.folder, self.site.environment)
@@ -212,6 +216,16 @@ class Walk:
         self.capture(block)
         self.check(block)
         self.examine(block)
+
+    def require(self, block: Block) -> None:
+        """Except the block if a program or an image that it needs is not here."""
+        for program, reason in block.needs.items():
+            if not shutil.which(program, path=self.site.environment["PATH"]):
+                raise Excepted(f"{program} is not on PATH: {reason}")
+        for file, reason in block.images.items():
+            if absent := docker.missing_images(self.site.stack, file):
+                told = f"no image {', '.join(absent)} is here: {reason}"
+                raise Failed(told) if self.whole else Excepted(told)
 
     def capture(self, block: Block) -> None:
         """Keep the values that later blocks use."""
