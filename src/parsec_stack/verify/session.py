@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parsec_stack import guide
 from parsec_stack.errors import StackError
-from parsec_stack.stack import FLAVOURS, Flavour
+from parsec_stack.stack import FLAVOURS, SERVICES, Flavour
 from parsec_stack.verify import inventory, processes, report
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.registry import Registry
@@ -90,12 +90,12 @@ class Session:
         """End what the walks have started, and write the report; safe to call twice."""
         versions: dict[str, object] = {}
         for flavour, walk in self.walks.items():
+            self.keep_logs(flavour, walk)
             killed = walk.close()
             if killed:
                 names = ", ".join(sorted(set(killed)))
                 self.notes.append(f"{flavour}: still running at the end, and killed: {names}")
             versions |= report.installed(walk.site.folder)
-            self.keep_logs(flavour, walk)
             if self.options.keep:
                 self.notes.append(f"{flavour}: kept {walk.site.folder}")
             else:
@@ -118,10 +118,10 @@ class Session:
         """Copy the services' logs, without secrets, to where the report will lie."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)
-        for path in walk.site.folder.glob("log/*.log"):
-            logs.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):
-                (logs / path.name).write_text(walk.redact(path.read_text(errors="replace")))
+        logs.mkdir(parents=True)
+        for name in SERVICES:
+            with suppress(StackError):
+                (logs / f"{name}.log").write_text(walk.redact(walk.log_of(name)))
 
 
 def engine_version() -> str:

@@ -24,6 +24,8 @@ BLOCK_TIMEOUT = 600.0
 STOP_TIMEOUT = 120.0
 # So many of the last lines that a failed block printed go into its reason.
 TAIL = 30
+# So many of a service's log are kept.
+LOG_LINES = 2000
 
 
 class Examiner(Protocol):
@@ -253,6 +255,13 @@ class Walk:
         """Let the tools say what is wrong with the block."""
         if problems := self.examiner.of(block):
             raise Failed("\n".join(problems))
+
+    def log_of(self, service: str) -> str:
+        """What the service has said in the end; StackError if nothing can be asked."""
+        if self.missing:
+            return ""
+        flavour = importlib.import_module(f"parsec_stack.{self.site.flavour}")
+        return str(flavour.log_tail(self.site.stack, service, LOG_LINES))
 
     def close(self) -> list[str]:
         """End all that runs; what had to be killed, by name. The folder stays."""

@@ -19,7 +19,7 @@ from parsec_stack.verify.site import Site
 POLL = 0.05
 REPLICAS = 3
 CLIENTS = 4
-REQUESTS = 60
+REQUESTS = 25
 
 
 def replicas(site: Site) -> list[Any]:
