@@ -46,6 +46,13 @@ def faults(session: nox.Session) -> None:
     session.run("pytest", "tests/faults", *session.posargs)
 
 
+@nox.session(default=False)
+def bundle(session: nox.Session) -> None:
+    """Write the bundle, and bring both flavours up from it with the network cut; root only."""
+    session.run("invoke", "bundle")
+    session.run("unshare", "--net", "pytest", "tests/bundle", *session.posargs, external=True)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the guide as HTML, with the evidence of docs-test; every warning is an error."""

@@ -1,6 +1,6 @@
 """Measure what the project promises of its speed, each as a ratio within one run.
 
-scripts/run python scripts/bench [--runs 3] [deploy again list proxy ...]
+scripts/run python scripts/bench [--runs 3] [deploy again list proxy docker ...]
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parsec_stack import native
-from parsec_stack.stack import ARTIFACTS, ROOT, Stack
+from parsec_stack.docker import COMPOSE_FILE
+from parsec_stack.stack import ARTIFACTS, ROOT, Flavour, Stack
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000
@@ -32,7 +33,8 @@ def main() -> None:
     """Run the chosen measurements and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs (default 3)")
-    parser.add_argument("what", nargs="*", default=list(MEASURES), help=", ".join(MEASURES))
+    usual = [name for name in MEASURES if name != "docker"]
+    parser.add_argument("what", nargs="*", default=usual, help=", ".join(MEASURES))
     arguments = parser.parse_args()
     for name in arguments.what:
         if name not in MEASURES:
@@ -87,6 +89,24 @@ def proxy(runs: int) -> None:
     tell("proxy", "direct", direct, "proxy", through, "at least 0.85 of the requests/s")
 
 
+def docker(runs: int) -> None:
+    """From nothing running to all healthy with Docker, against plain docker compose."""
+    plain = ["docker", "compose", "--file", COMPOSE_FILE]
+    with folder() as path:
+        seconds(LINE, path, flavour="docker")
+        seconds(["invoke", "down"], path, flavour="docker")
+        ours, theirs = [], []
+        for _ in range(runs):
+            theirs.append(
+                seconds([*plain, "up", "--detach", "--wait"], path, where=path, flavour="docker")
+            )
+            seconds([*plain, "down"], path, where=path, flavour="docker")
+            ours.append(seconds(["invoke", "up"], path, flavour="docker"))
+            seconds(["invoke", "down"], path, flavour="docker")
+        seconds(["invoke", "destroy", "--yes"], path, flavour="docker")
+    tell("docker", "invoke up", ours, "docker compose up", theirs, "at most 1.15")
+
+
 def overhead(_: int) -> None:
     """What docs-test takes beside running the blocks and their checks, from its last report."""
     report = ROOT / "build" / "docs-test" / "report.json"
@@ -107,6 +127,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     "again": again,
     "list": listing,
     "proxy": proxy,
+    "docker": docker,
     "overhead": overhead,
 }
 
@@ -126,25 +147,32 @@ def folder() -> Iterator[Path]:
         yield Path(name) / "s"
 
 
-def stack_of(path: Path) -> Stack:
+def stack_of(path: Path, flavour: Flavour = "native") -> Stack:
     """The stack of a measurement, away from the usual ports."""
-    return Stack(path, "native", 11000)
+    return Stack(path, flavour, 11000)
 
 
-def environment(path: Path) -> dict[str, str]:
+def environment(path: Path, flavour: Flavour = "native") -> dict[str, str]:
     """What one measured command sees."""
-    stack = stack_of(path)
+    stack = stack_of(path, flavour)
     own = {"STACK_DIR": str(path), "STACK_PORT_OFFSET": str(stack.port_offset)}
     program = native.postgres_program("pg_isready")
-    return stack.environment() | own | {"STACK_FLAVOUR": "native", "PG_ISREADY": program}
+    return stack.environment() | own | {"STACK_FLAVOUR": flavour, "PG_ISREADY": program}
 
 
-def seconds(command: list[str], path: Path, where: Path = ROOT) -> float:
+def seconds(
+    command: list[str], path: Path, where: Path = ROOT, flavour: Flavour = "native"
+) -> float:
     """How long the command takes; ends the benchmark if it fails."""
     path.mkdir(exist_ok=True)
     started = time.perf_counter()
     answer = subprocess.run(
-        command, cwd=where, env=environment(path), capture_output=True, text=True, timeout=300
+        command,
+        cwd=where,
+        env=environment(path, flavour),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     elapsed = time.perf_counter() - started
     if answer.returncode:

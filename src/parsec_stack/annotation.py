@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from parsec_stack import versions
 from parsec_stack.errors import StackError
 
-KEYWORDS = ("except", "last", "needs", "placeholder", "capture", "message", "since")
+KEYWORDS = (
+    "except", "last", "needs", "needs-images", "placeholder", "capture", "message", "since",
+)  # fmt: skip
 # These name what they are about before the colon: ``.. capture <link>: EXPRESSION``.
 WITH_PLACEHOLDER = ("placeholder", "capture")
 # These are about the inline literals of their page: ``.. beyond: LITERAL - REASON``.
@@ -28,6 +30,7 @@ class Annotations:
     origin: str = ""
     since: str = ""
     needs: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)
 
@@ -42,9 +45,10 @@ class Annotations:
             self.origin = once(self.origin, value, comment)
         elif keyword == "since":
             self.since = once(self.since, valid_version(value), comment)
-        elif keyword == "needs":
-            program, _, reason = value.partition(" - ")
-            put(self.needs, program.strip(), reason.strip(), comment)
+        elif keyword in ("needs", "needs-images"):
+            needed, _, reason = value.partition(" - ")
+            known = self.needs if keyword == "needs" else self.images
+            put(known, needed.strip(), reason.strip(), comment)
         elif keyword == "capture":
             put(self.captures, placeholder, valid_expression(value), comment)
         else:
@@ -104,7 +108,8 @@ def once(present: str, value: str, comment: str) -> str:
 def put(known: dict[str, str], key: str, value: str, comment: str) -> None:
     """Add the pair, unless something is missing or there already."""
     if not key or not value:
-        raise AnnotationError(f"'.. {comment}' is incomplete: write '.. needs: PROGRAM - REASON'")
+        keyword = comment.partition(":")[0]
+        raise AnnotationError(f"'.. {comment}' is incomplete: write '.. {keyword}: NAME - REASON'")
     known[key] = once(known.get(key, ""), value, comment)
 
 

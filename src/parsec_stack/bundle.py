@@ -20,6 +20,7 @@ from pathlib import Path
 from parsec_stack import images
 from parsec_stack.console import say
 from parsec_stack.errors import StackError
+from parsec_stack.payload import run
 from parsec_stack.stack import DOCS, ROOT
 
 ARCHIVE = ROOT / "build" / "parsec-stack-bundle.tar"
@@ -78,7 +79,7 @@ def save_images(names: list[str], path: Path) -> None:
 
 def save_wheels(folder: Path) -> None:
     """Download the locked packages, and build wheels of those that the index has as source."""
-    images.run(
+    run(
         *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--require-hashes", "--cache-dir", str(ROOT / ".cache" / "pip")),
         *("--requirement", str(ROOT / LOCK), "--wheel-dir", str(folder)),
@@ -105,7 +106,7 @@ def save_checkout(folder: Path) -> None:
     """Lay down the files of the last commit, and where uv finds the wheels: it has no variable."""
     folder.mkdir()
     archive = folder.with_suffix(".tar")
-    images.run("git", "archive", f"--output={archive}", "HEAD", cwd=ROOT)
+    run("git", "archive", f"--output={archive}", "HEAD", cwd=ROOT)
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")
     archive.unlink()
@@ -114,7 +115,7 @@ def save_checkout(folder: Path) -> None:
 
 def build_guide(folder: Path) -> None:
     """Build the guide as HTML."""
-    images.run(sys.executable, "-m", "sphinx", "-q", "-b", "html", str(DOCS), str(folder))
+    run(sys.executable, "-m", "sphinx", "-q", "-b", "html", str(DOCS), str(folder))
     # What Sphinx keeps for its next run.
     shutil.rmtree(folder / ".doctrees")
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +155,13 @@ def write_settings(stack: Stack) -> None:
     )
 
 
-def compose(stack: Stack, *arguments: str) -> str:
-    """Run docker compose on the stack; its output, StackError with its last words if it fails."""
-    command = ["docker", "compose", "--file", COMPOSE_FILE, *arguments]
+def compose(stack: Stack, *arguments: str, overrides: Iterable[str] = ()) -> str:
+    """Run docker compose on the stack; its output, StackError with its last words if it fails.
+
+    ``overrides`` are files that are laid on top of the stack's own.
+    """
+    files = [part for name in (COMPOSE_FILE, *overrides) for part in ("--file", name)]
+    command = ["docker", "compose", *files, *arguments]
     answer = subprocess.run(
         command, cwd=stack.folder, env=stack.environment(), capture_output=True, text=True
     )
@@ -290,22 +294,32 @@ def container_at(port: int) -> str | None:
     return None
 
 
-def fetch_images(stack: Stack) -> None:
-    """Pull the images that are not here; StackError with the remedy if one cannot be."""
-    from docker.errors import APIError, ImageNotFound
+def missing_images(stack: Stack, *overrides: str) -> list[str]:
+    """The images that the stack's compose files name and that are not on the engine."""
+    from docker.errors import ImageNotFound
 
-    for name in sorted(compose(stack, "config", "--images").split()):
+    missing = []
+    for name in sorted(set(compose(stack, "config", "--images", overrides=overrides).split())):
         try:
             engine().images.get(name)
         except ImageNotFound:
-            say(f"  {name}: pulling")
-            try:
-                engine().images.pull(name)
-            except APIError as error:
-                raise StackError(
-                    f"the image {name} cannot be pulled ({error.explanation or error}): check this "
-                    "machine's network and the registry, or build the images by 'invoke images'"
-                ) from None
+            missing.append(name)
+    return missing
+
+
+def fetch_images(stack: Stack) -> None:
+    """Pull the images that are not here; StackError with the remedy if one cannot be."""
+    from docker.errors import APIError
+
+    for name in missing_images(stack):
+        say(f"  {name}: pulling")
+        try:
+            engine().images.pull(name)
+        except APIError as error:
+            raise StackError(
+                f"the image {name} cannot be pulled ({error.explanation or error}): check this "
+                "machine's network and the registry, or build the images by 'invoke images'"
+            ) from None
 
 
 def probe(stack: Stack, service: str) -> bool:

@@ -220,10 +220,11 @@ class Page:
             self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
         if block.kind == "file" and block.file and Path(block.file).name != block.target:
             self.fail(node, f"the caption says '{block.target}', the file is '{block.file}'")
-        for program in block.needs:
-            if not re.search(rf"(?<![\w-]){re.escape(program)}(?![\w-])", block.text):
-                self.fail(node, f"stale 'needs: {program}': the program is not in the block")
-        for keyword in ("last", "needs", "captures"):
+        for keyword, needed in (("needs", block.needs), ("needs-images", block.images)):
+            for name in needed:
+                if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", block.text):
+                    self.fail(node, f"stale '{keyword}: {name}': it is not in the block")
+        for keyword in ("last", "needs", "images", "captures"):
             if getattr(block, keyword) and block.kind != "command":
                 self.fail(node, f"'{keyword}' stands before a block of kind {block.kind}")
         for placeholder in block.placeholders:

@@ -61,6 +61,8 @@ class Block:
     since: str = ""
     # Programs without which the block is not executed, each with the reason.
     needs: dict[str, str] = field(default_factory=dict)
+    # Compose files without whose images on the engine it is not executed either.
+    images: dict[str, str] = field(default_factory=dict)
     # Values for <placeholders>, and expressions that find them in what the block prints.
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)

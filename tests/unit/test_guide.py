@@ -156,12 +156,20 @@ MISTAKES = {
     "no reason": (".. except:\n\n" + command("a", "true"), "says nothing"),
     "needs without reason": (
         ".. needs: curl\n\n" + command("a", "curl"),
-        "needs: PROGRAM - REASON",
+        "needs: NAME - REASON",
+    ),
+    "images without reason": (
+        ".. needs-images: a.yaml\n\n" + command("a", "cat a.yaml"),
+        "needs-images: NAME - REASON",
     ),
     "no placeholder": (".. capture link: x\n\n" + command("a", "true"), "write <link>"),
     "invalid expression": (".. capture <a>: (\n\n" + command("a", "true"), "no regular expression"),
     "said twice": (".. except: a\n.. except: b\n\n" + command("a", "true"), "twice"),
     "stale needs": (".. needs: curl - x\n\n" + command("a", "curly"), "stale 'needs: curl'"),
+    "stale images": (
+        ".. needs-images: a.yaml - x\n\n" + command("a", "cat aa.yaml"),
+        "stale 'needs-images: a.yaml'",
+    ),
     "stale placeholder": (".. placeholder <a>: x\n\n" + command("a", "true"), "stale 'placeholder"),
     "output without command": (output("hi"), "no command block"),
     "stale exception": (

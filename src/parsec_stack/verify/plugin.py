@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.session import Options, Session, begin
 from parsec_stack.verify.walk import BLOCK_TIMEOUT
 
+# How CI says that its engine must not be missing, while it calls what everybody calls.
+REQUIRE_DOCKER = "REQUIRE_DOCKER"
 SESSION = pytest.StashKey[Session]()
 # A backstop beyond the limits of the blocks: an item may first have to run those before its own.
 ITEM_TIMEOUT = 3600
@@ -28,8 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="follow this flavour alone; where no Docker engine answers, docker's commands wait",
     )  # fmt: skip
     group.addoption(
-        "--require-docker", action="store_true", help="fail where no Docker engine answers"
-    )
+        "--require-docker", action="store_true", default=bool(os.environ.get(REQUIRE_DOCKER)),
+        help="fail where no Docker engine answers or an image is missing; "
+        f"{REQUIRE_DOCKER}=1 in the environment asks for the same",
+    )  # fmt: skip
     group.addoption(
         "--accept-inventory", action="store_true", help="commit to the guide's blocks as they are"
     )

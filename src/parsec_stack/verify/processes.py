@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from parsec_stack import docker
+from parsec_stack.errors import StackError
+from parsec_stack.stack import Stack
 from parsec_stack.verify.site import PREFIX
 
 # How long services may take to stop, in seconds.
@@ -78,4 +81,12 @@ def clear_abandoned() -> None:
                 int(runner.read_text())
             ):
                 end(runner.parent.resolve())
+                remove_containers(runner.parent.resolve() / "parsec")
                 shutil.rmtree(runner.parent, ignore_errors=True)
+
+
+def remove_containers(folder: Path) -> None:
+    """Remove what the stack that was followed in this folder has in the engine, if any answers."""
+    if (folder / docker.COMPOSE_FILE).exists():
+        with suppress(StackError):
+            docker.remove(Stack(folder, "docker"))

@@ -14,7 +14,7 @@ from parsec_stack import guide
 from parsec_stack.errors import StackError
 from parsec_stack.redact import WITHHELD
 from parsec_stack.shell import without_ansi
-from parsec_stack.stack import FLAVOURS, Flavour
+from parsec_stack.stack import FLAVOURS, SERVICES, Flavour
 from parsec_stack.verify import (
     emphasis,
     evidence,
@@ -82,6 +82,7 @@ class Session:
                 self.findings,
                 claims=self.claims,
                 missing=self.missing.get(flavour, ""),
+                whole=self.options.require_docker,
                 timeout=self.options.block_timeout,
             )
         return self.walks[flavour]
@@ -108,11 +109,11 @@ class Session:
     def finish(self) -> None:
         """End what the walks have started, and write what was seen; safe to call twice."""
         for flavour, walk in self.walks.items():
+            self.keep_logs(flavour, walk)
             killed = walk.close()
             if killed:
                 names = ", ".join(sorted(set(killed)))
                 self.notes.append(f"{flavour}: still running at the end, and killed: {names}")
-            self.keep_logs(flavour, walk)
             if self.options.keep:
                 self.notes.append(f"{flavour}: kept {walk.site.folder}")
             else:
@@ -150,14 +151,14 @@ class Session:
         """Copy the services' logs, without secrets, to where the report will lie."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)
-        for path in walk.site.folder.glob("log/*.log"):
-            with suppress(OSError):
-                text = walk.redact(without_ansi(path.read_text(errors="replace")))
+        for name in SERVICES:
+            with suppress(StackError, OSError):
+                text = walk.redact(without_ansi(walk.log_of(name)))
                 if text == WITHHELD:
-                    self.leaks.append(f"log/{flavour}/{path.name} was not written: {text}")
-                elif not self.holds_secret(f"log/{flavour}/{path.name}", text):
+                    self.leaks.append(f"log/{flavour}/{name}.log was not written: {text}")
+                elif not self.holds_secret(f"log/{flavour}/{name}.log", text):
                     logs.mkdir(parents=True, exist_ok=True)
-                    (logs / path.name).write_text(text)
+                    (logs / f"{name}.log").write_text(text)
 
 
 def engine_version() -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import psutil
 
-from parsec_stack import versions
+from parsec_stack import docker, versions
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.redact import WITHHELD, Redactor
@@ -28,6 +28,8 @@ BLOCK_TIMEOUT = 600.0
 STOP_TIMEOUT = 120.0
 # So many of the last lines that a failed block printed go into its reason.
 TAIL = 30
+# So many of a service's log are kept.
+LOG_LINES = 2000
 
 
 class Examiner(Protocol):
@@ -68,9 +70,13 @@ class Walk:
         *,
         claims: Claimant | None = None,
         missing: str = "",
+        whole: bool = False,
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
-        """Begin at the site; ``missing`` says why no command of this flavour can run here."""
+        """Begin at the site; ``missing`` says why no command of this flavour can run here.
+
+        ``whole``: a block whose images are not here has failed.
+        """
         self.guide = guide
         self.site = site
         self.registry = registry
@@ -79,6 +85,7 @@ class Walk:
         self.settled = False
         self.missing = missing
         self.version = str(versions.declared(ROOT)["parsec"])
+        self.whole = whole
         self.timeout = timeout
         self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
@@ -247,9 +254,7 @@ class Walk:
         """Run the command, catch the values it is to give, and check what the prose promises."""
         if self.missing:
             raise Excepted(self.missing)
-        for program, reason in block.needs.items():
-            if not shutil.which(program, path=self.site.environment["PATH"]):
-                raise Excepted(f"{program} is not on PATH: {reason}")
+        self.require(block)
         self.site.values |= block.placeholders
         text = render_command(block, self.site.stack.moved_ports, self.site.values)
         self.shell = self.shell or Shell(self.site.folder, self.site.environment)
@@ -261,6 +266,16 @@ class Walk:
         self.capture(block)
         self.check(block)
         self.examine(block)
+
+    def require(self, block: Block) -> None:
+        """Except the block if a program or an image that it needs is not here."""
+        for program, reason in block.needs.items():
+            if not shutil.which(program, path=self.site.environment["PATH"]):
+                raise Excepted(f"{program} is not on PATH: {reason}")
+        for file, reason in block.images.items():
+            if absent := docker.missing_images(self.site.stack, file):
+                told = f"no image {', '.join(absent)} is here: {reason}"
+                raise Failed(told) if self.whole else Excepted(told)
 
     def capture(self, block: Block) -> None:
         """Keep the values that later blocks use."""
@@ -288,6 +303,13 @@ class Walk:
         """Let the tools say what is wrong with the block."""
         if problems := self.examiner.of(block):
             raise Failed("\n".join(problems))
+
+    def log_of(self, service: str) -> str:
+        """What the service has said in the end; StackError if nothing can be asked."""
+        if self.missing:
+            return ""
+        flavour = importlib.import_module(f"parsec_stack.{self.site.flavour}")
+        return str(flavour.log_tail(self.site.stack, service, LOG_LINES))
 
     def close(self) -> list[str]:
         """End all that runs; what had to be killed, by name. The folder stays."""

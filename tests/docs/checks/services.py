@@ -14,7 +14,7 @@ from typing import Any
 
 from checks.common import after, mode, unchanged_by, values
 from parsec_stack import native, probes, schema
-from parsec_stack.stack import SERVICES
+from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
@@ -23,6 +23,8 @@ POLL = 0.05
 BUCKET = "parsec"
 # What was written before the backup, by the flavour.
 WRITTEN: dict[str, dict[str, Any]] = {}
+# How compose tells which of the file's volumes one is.
+VOLUME = "com.docker.compose.volume"
 # Beside TLS 1.3: what is left of the ANSSI list with an ECDSA certificate (docs/server-tls.rst).
 TLS12_SUITES = {
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -143,17 +145,17 @@ def object_store(site: Site, **changes: str) -> Any:
 
 
 @contextmanager
-def refused(code: str) -> Iterator[None]:
-    """What happens inside must be refused by the object store with this code."""
+def refused(*codes: str) -> Iterator[None]:
+    """What happens inside must be refused by the object store with one of these codes."""
     from botocore.exceptions import ClientError
 
     try:
         yield
     except ClientError as error:
         answered = error.response["Error"]["Code"]
-        assert code in answered, f"refused with {answered}, not {code}"
+        assert any(code in answered for code in codes), f"refused with {answered}, not {codes}"
     else:
-        raise AssertionError(f"not refused with {code}")
+        raise AssertionError(f"not refused with {codes}")
 
 
 @after("bucket-native", "bucket-docker")
@@ -172,7 +174,8 @@ def the_bucket_is_locked(site: Site) -> None:
         ObjectLockMode="COMPLIANCE",
         ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(minutes=10),
     )["VersionId"]
-    with refused("AccessDenied"):
+    # MinIO's word for it is InvalidRequest.
+    with refused("AccessDenied", "InvalidRequest"):
         store.delete_object(Bucket=BUCKET, Key="docs-test", VersionId=version)
 
 
@@ -353,22 +356,43 @@ def links_keep_the_port(site: Site) -> None:
     assert link.startswith(f"parsec3://localhost:{port}/"), link.partition("?")[0]
 
 
-@after("proxy-check-native")
+@after("proxy-check-native", "proxy-check-docker")
+def plain_http_is_redirected(site: Site) -> None:
+    """Plain HTTP leads to the proxy's port, with Docker to the usual one."""
+    import http.client
+
+    ports = site.stack.ports
+    proxy = http.client.HTTPConnection("localhost", ports["PROXY_HTTP"], timeout=20)
+    proxy.request("GET", "/some/where?x=1")
+    there = proxy.getresponse().getheader("Location")
+    proxy.close()
+    host = f"localhost:{ports['PROXY']}" if site.flavour == "native" else "localhost"
+    assert there == f"https://{host}/some/where?x=1", there
+
+
+@after("proxy-check-native", "proxy-check-docker")
 def connections_to_the_server_are_kept(site: Site) -> None:
     """Many clients of the proxy need few connections to the server."""
-    import psutil
-
-    server = site.stack.ports["SERVER"]
-
-    def used() -> set[int]:
-        ends = [(one.laddr, one.raddr) for one in psutil.net_connections("inet")]
-        return {here.port for here, there in ends if here and there and there.port == server}
-
-    before = used()
+    before = connections_to_the_server(site)
     for _ in range(30):
         assert probes.status(site.stack.ports["PROXY"], "/", site.folder / "custom-ca.crt") == 200
-    new = used() - before
+    new = connections_to_the_server(site) - before
     assert len(new) <= 10, f"{len(new)} connections for 30 requests"
+
+
+def connections_to_the_server(site: Site) -> set[int]:
+    """The proxy's ends of its connections to the server, and of those that were closed just now."""
+    if site.flavour == "docker":
+        proxy = flavour_of(site).containers(site.stack)["parsec-proxy"]
+        table = proxy.exec_run(["cat", "/proc/net/tcp"]).output.decode()
+        ends = [line.split()[1:3] for line in table.splitlines()[1:]]
+        server = f"{PORTS['SERVER']:04X}"
+        return {int(here[-4:], 16) for here, there in ends if there.endswith(f":{server}")}
+    import psutil
+
+    pairs = [(one.laddr, one.raddr) for one in psutil.net_connections("inet")]
+    server_port = site.stack.ports["SERVER"]
+    return {here.port for here, there in pairs if here and there and there.port == server_port}
 
 
 def accepted_suite(site: Site, suite: str) -> bool:
@@ -420,3 +444,6 @@ def nothing_runs_after_the_stop(site: Site) -> None:
             assert time.monotonic() < deadline, "supervisord or what it started still runs"
             time.sleep(POLL)
         assert (site.folder / "data" / "postgres" / "PG_VERSION").exists()
+    else:
+        kept = {volume.attrs["Labels"][VOLUME] for volume in flavour_of(site).volumes(site.stack)}
+        assert {"postgres", "s3"} <= kept, f"of the volumes only {kept} are left"

