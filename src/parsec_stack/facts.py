@@ -228,6 +228,12 @@ def keepalive_seconds() -> str:
     return default("PARSEC_SSE_KEEPALIVE")
 
 
+@fact("native-proxy")
+def native_proxy() -> str:
+    """The proxy that the server trusts without Docker."""
+    return found(r"^TRUSTED_PROXIES=(\S+)$", "parsec-native.env")
+
+
 @fact("trusted-by-default")
 def trusted_by_default() -> str:
     """The proxy that the server's HTTP server trusts unless told otherwise."""

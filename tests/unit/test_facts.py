@@ -29,6 +29,7 @@ CHANGES = {
     "proxy-port": ("parsec-server.docker.yaml", "PROXY_PORT:-443", "PROXY_PORT:-444", "444"),
     "services": ("parsec-server.docker.yaml", SERVICE, OTHER, "six"),
     "other-services": ("parsec-server.docker.yaml", SERVICE, OTHER, "five"),
+    "native-proxy": ("parsec-native.env", "PROXIES=127.0.0.1", "PROXIES=127.0.0.2", "127.0.0.2"),
     "suites": ("parsec.env", "TLS_AES_256_GCM_SHA384:", "", "eleven"),
     "suites-in-effect": ("parsec.env", "ECDHE-RSA-AES256-GCM-SHA384:", "", "ten"),
     "suites-ecdsa": ("parsec.env", "ECDHE-ECDSA-AES256-CCM:", "", "four"),
