@@ -33,21 +33,28 @@ def ask(site: Site, path: str = "/") -> int | None:
     return probes.status(site.stack.ports["PROXY"], path, site.folder / "custom-ca.crt")
 
 
+def process_of(site: Site, service: str, other_than: int = 0) -> int:
+    """The process that the service's container runs, once it runs one."""
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        container = docker.containers(site.stack)[service]
+        container.reload()
+        pid = int(container.attrs["State"]["Pid"])
+        if pid not in (0, other_than):
+            return pid
+        assert time.monotonic() < deadline, f"{service} does not come back"
+        time.sleep(POLL)
+
+
 @after("ping-mail-docker")
 def what_dies_is_restarted(site: Site) -> None:
     """A container whose program is killed comes back by itself."""
     if os.geteuid() != 0:
         return  # only root may kill what containers run
     for service in SERVICES:
-        container = docker.containers(site.stack)[service]
-        container.reload()
-        killed = container.attrs["State"]["Pid"]
+        killed = process_of(site, service)
         os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + READY_WITHIN
-        while container.attrs["State"]["Pid"] in (0, killed):
-            assert time.monotonic() < deadline, f"{service} does not come back"
-            time.sleep(POLL)
-            container.reload()
+        process_of(site, service, other_than=killed)
     await_ready(site, SERVICES)
 
 

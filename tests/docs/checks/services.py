@@ -281,17 +281,25 @@ def everything_answers_again(site: Site) -> None:
         time.sleep(POLL)
 
 
+def process_of(site: Site, service: str, other_than: int = 0) -> int:
+    """The process that supervisord runs for the service, once it runs one."""
+    supervisor = flavour_of(site).supervisor(site.stack)
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        pid = int(supervisor.getProcessInfo(service)["pid"])
+        if pid not in (0, other_than):
+            return pid
+        assert time.monotonic() < deadline, f"{service} does not come back"
+        time.sleep(POLL)
+
+
 @after("status-native")
 def what_dies_is_restarted(site: Site) -> None:
     """A service that is killed comes back by itself."""
-    supervisor = flavour_of(site).supervisor(site.stack)
     for service in SERVICES:
-        killed = supervisor.getProcessInfo(service)["pid"]
+        killed = process_of(site, service)
         os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + READY_WITHIN
-        while supervisor.getProcessInfo(service)["pid"] in (0, killed):
-            assert time.monotonic() < deadline, f"{service} does not come back"
-            time.sleep(POLL)
+        process_of(site, service, other_than=killed)
     await_ready(site, SERVICES)
 
 
