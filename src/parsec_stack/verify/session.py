@@ -46,7 +46,7 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = guide.load(docs)
-        self.findings = Findings(self.guide)
+        self.findings = Findings(self.guide, registry)
         self.walks: dict[Flavour, Walk] = {}
         self.notes: list[str] = []
         self.missing: dict[Flavour, str] = {}

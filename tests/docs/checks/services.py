@@ -18,7 +18,6 @@ from parsec_stack.stack import SERVICES
 from parsec_stack.verify.site import Site
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
-READY_WITHIN = 90.0
 POLL = 0.05
 BUCKET = "parsec"
 # Beside TLS 1.3: what is left of the ANSSI list with an ECDSA certificate (docs/server-tls.rst).
@@ -49,7 +48,7 @@ def flavour_of(site: Site) -> Any:
 def await_ready(site: Site, services: tuple[str, ...]) -> None:
     """Wait until the services are ready; AssertionError naming those that are not in time."""
     probe, waiting = flavour_of(site).probe, list(services)
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while waiting := [name for name in waiting if not probe(site.stack, name)]:
         assert time.monotonic() < deadline, f"not ready in time: {', '.join(waiting)}"
         time.sleep(POLL)
@@ -214,7 +213,7 @@ def the_store_reports_nothing(site: Site) -> None:
 def everything_answers_again(site: Site) -> None:
     """All services become ready again, and the proxy finds the server."""
     await_ready(site, SERVICES)
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     ca_file = site.folder / "custom-ca.crt"
     while not probes.serves_parsec(site.stack.ports["PROXY"], ca_file):
         assert time.monotonic() < deadline, "the proxy does not find the server"
@@ -228,7 +227,7 @@ def what_dies_is_restarted(site: Site) -> None:
     for service in SERVICES:
         killed = supervisor.getProcessInfo(service)["pid"]
         os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + site.patience
         while supervisor.getProcessInfo(service)["pid"] in (0, killed):
             assert time.monotonic() < deadline, f"{service} does not come back"
             time.sleep(POLL)
@@ -330,7 +329,7 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
 @after("stop-native", "stop-docker")
 def nothing_runs_after_the_stop(site: Site) -> None:
     """All ports are free again, and data and secrets are still there."""
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while taken := [name for name, port in site.stack.ports.items() if probes.listens(port)]:
         assert time.monotonic() < deadline, f"still listening: {', '.join(taken)}"
         time.sleep(POLL)
