@@ -141,7 +141,11 @@ class Run:
 
     def is_of_beginning(self, mutant: Mutant) -> bool:
         """Is it of a command before the first service, or of a script that one runs?"""
-        beginning = trial.beginning_of(self.plan.guide, self.plan.flavours[0])
+        beginning = [
+            block
+            for block in trial.beginning_of(self.plan.guide, self.plan.flavours[0])
+            if block.language == "bash" and not (block.target or "").endswith(".env")
+        ]
         places = {block.id for block in beginning} | {block.file for block in beginning}
         return any(place in places for place, _ in mutant.edits)
 

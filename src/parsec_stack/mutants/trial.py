@@ -178,10 +178,10 @@ class Bench:
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
         own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
-        begins = any(self.concerns_beginning(mutant, flavour) for mutant in mutants)
-        blocks = self.part(own, flavour, extent, begins or bool(pages))
+        start = 0 if pages else self.first_concerned(mutants, flavour)
+        blocks = part(own, flavour, extent, start)
         factor = ALONE if alone else 1
-        with self.site(flavour, blocks, begins or bool(pages)) as site:
+        with self.site(flavour, start) as site:
             site.patience = PATIENCE[flavour] * factor
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
@@ -193,28 +193,20 @@ class Bench:
             own, site, self.registry, Findings(Guide([]), self.registry, ()), timeout=timeout
         )
 
-    def concerns_beginning(self, mutant: Mutant, flavour: Flavour) -> bool:
-        """Does it change anything before the first service?"""
-        beginning = {block.id for block in beginning_of(self.guide, flavour)}
-        return any(block.id in beginning for block in self.blocks_of(mutant))
-
-    def part(self, own: Guide, flavour: Flavour, extent: str, begins: bool) -> list[Block]:
-        """The blocks to follow."""
-        first = beginning_of(own, flavour)
-        if extent == "first":
-            return first
-        rest = [block for block in own.of(flavour)[len(first) :] if block.name not in INSTALL]
-        late = [block for block in rest if LATE.match(block.name or "") or block.last]
-        early = [block for block in rest if block not in late]
-        return [*(first if begins else []), *early, *(late if extent == "all" else [])]
+    def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
+        """How many blocks of the beginning are as they were, before the first that is not."""
+        changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
+        beginning = [block.id for block in beginning_of(self.guide, flavour)]
+        numbers = [number for number, block in enumerate(beginning) if block in changed]
+        return min(numbers, default=len(beginning))
 
     @contextmanager
-    def site(self, flavour: Flavour, blocks: list[Block], begins: bool) -> Iterator[Site]:
-        """A fresh folder, with the beginning's results unless the walk makes them itself."""
+    def site(self, flavour: Flavour, start: int) -> Iterator[Site]:
+        """A fresh folder, with what so many blocks have made."""
         site = prepare(flavour, self.free_offset(flavour))
         try:
-            if not begins:
-                copy_beginning(self.scratch / flavour, site.folder)
+            if start:
+                copy_files(self.scratch / f"{flavour}-{start}", site.folder)
             if flavour == "native":
                 lend_environment(site, self.scratch / "venv")
             yield site
@@ -236,16 +228,17 @@ class Bench:
 
         Raises StackError for a block that fails.
         """
-        blocks = self.part(self.guide, flavour, "all", begins=True)
-        with self.site(flavour, blocks, begins=True) as site:
+        blocks = part(self.guide, flavour, "all", 0)
+        beginning = beginning_of(self.guide, flavour)
+        with self.site(flavour, 0) as site:
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * ALONE)
             try:
                 for block in walk.blocks:
                     outcome = walk.reach(block)
                     if outcome.outcome in ("failed", "unexplained"):
                         raise StackError(f"the unmutated guide fails: {outcome.reason}")
-                    if block is beginning_of(self.guide, flavour)[-1]:
-                        keep_beginning(site.folder, self.scratch / flavour)
+                    if len(walk.outcomes) <= len(beginning):
+                        copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
             finally:
                 walk.close(gently=False)
             return Seen(site.stack.port_offset, dict(site.values), walk.compared)
@@ -261,6 +254,8 @@ def failure(walk: Walk, seconds: int) -> str:
                     return f"{outcome.block.id}: {outcome.reason}"
     except TimeoutError:
         return f"{walk.blocks[len(walk.outcomes)].id}: no end within {seconds} s"
+    except Exception as error:  # what docs-test itself stumbles over fails it as well
+        return f"{walk.blocks[len(walk.outcomes)].id}: {type(error).__name__}: {error}"
     finally:
         walk.close(gently=False)
     return ""
@@ -289,15 +284,24 @@ def beginning_of(own: Guide, flavour: Flavour) -> list[Block]:
     return blocks[: pages.index(flavour)] if flavour in pages else blocks
 
 
-def keep_beginning(folder: Path, kept: Path) -> None:
-    """Copy what the beginning has made; appear whole or not at all."""
-    beside = kept.with_name(f"{kept.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    copy_beginning(folder, beside)
-    beside.replace(kept)
+def part(own: Guide, flavour: Flavour, extent: str, start: int) -> list[Block]:
+    """The blocks to follow, from the beginning's ``start`` on."""
+    beginning = beginning_of(own, flavour)
+    rest = [block for block in own.of(flavour)[len(beginning) :] if block.name not in INSTALL]
+    late = [block for block in rest if LATE.match(block.name or "") or block.last]
+    early = [block for block in rest if block not in late]
+    if extent == "first":
+        return with_next_commands(beginning[start:])
+    return [*beginning[start:], *early, *(late if extent == "all" else [])]
 
 
-def copy_beginning(kept: Path, folder: Path) -> None:
+def with_next_commands(blocks: list[Block]) -> list[Block]:
+    """The blocks up to the second command: a script is made executable, then run."""
+    commands = [number for number, block in enumerate(blocks) if block.kind == "command"]
+    return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
+
+
+def copy_files(kept: Path, folder: Path) -> None:
     """Copy files with their modes and owners, which containers need."""
     shutil.copytree(
         kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("venv"), symlinks=True

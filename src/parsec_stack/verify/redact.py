@@ -16,6 +16,7 @@ AUTHORIZATION = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
 # Shorter values are words and numbers of the guide rather than secrets.
 MIN_LENGTH = 8
 # A key file is one secret by lines.
+QUOTED = re.compile(r'"([^"]*)"')
 KEY_LINE = re.compile(r"^[A-Za-z0-9+/=]{16,}$", re.MULTILINE)
 
 
@@ -63,9 +64,17 @@ def values(path: Path) -> Iterator[str]:
     elif path.suffix == ".key":
         yield from KEY_LINE.findall(text)
     elif path.suffix == ".json":
-        yield from strings(json.loads(text))
+        yield from strings_of(text)
     else:
         yield text.strip()
+
+
+def strings_of(text: str) -> Iterator[str]:
+    """All strings within JSON; within broken JSON all that stands in quotes."""
+    try:
+        yield from strings(json.loads(text))
+    except ValueError:
+        yield from QUOTED.findall(text)
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Each check is one sentence, its docstring; it raises AssertionError with what it saw instead.
 """
 
-from checks import certificates, containers, messages, secrets, services
+from checks import certificates, containers, messages, scripts, secrets, services
 from checks.common import registry
 
-__all__ = ["certificates", "containers", "messages", "registry", "secrets", "services"]
+__all__ = ["certificates", "containers", "messages", "registry", "scripts", "secrets", "services"]
