@@ -103,16 +103,13 @@ class Run:
         """Install what the walks need, and see that the unmutated guide passes."""
         with self.progress.stage("unmutated guide", len(self.plan.flavours)):
             if "native" in self.plan.flavours:
-                self.install()
+                venv = trial.install(self.plan.guide, self.store.path.parent)
+                (self.scratch / "venv").symlink_to(venv)
             waiting = {self.pool.submit(trial.see, flavour): flavour
                        for flavour in self.plan.flavours}  # fmt: skip
             for future in done_ones(waiting):
                 self.seen[waiting[future]] = future.result()
                 self.progress.step()
-
-    def install(self) -> None:
-        """Make the virtual environment by the guide's commands."""
-        trial.install(self.plan.guide, self.scratch)
 
     def judge(self) -> None:
         """Ask the tools and what needs no service."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -320,8 +321,14 @@ def lend_environment(site: Site, venv: Path) -> None:
     site.environment["PATH"] = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
 
 
-def install(own: Guide, folder: Path) -> None:
-    """Make the virtual environment by the guide's own commands; StackError if one fails."""
+def install(own: Guide, output: Path) -> Path:
+    """The virtual environment that the guide's own commands make, once; StackError if one fails."""
+    commands = "".join(own.named[name].text for name in INSTALL)
+    folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
+    if (folder / "complete").exists():
+        return folder / "venv"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     stack = Stack(folder, "native")
     with Shell(folder, environment(stack, folder)) as shell:
         for name in INSTALL:
@@ -329,6 +336,8 @@ def install(own: Guide, folder: Path) -> None:
             result = shell.run(render_command(block, {}, {}))
             if result.problem:
                 raise StackError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
+    (folder / "complete").touch()
+    return folder / "venv"
 
 
 # The worker's bench; every task of a worker process uses its own.

@@ -178,7 +178,7 @@ def refuses_incomplete(site: Site, script: str, file: str) -> None:
 
 
 def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]) -> None:
-    """When one of the programs fails the file is not made; nor through a link that leads nowhere."""
+    """When one of the programs fails the file is not made; nor through a dangling link."""
     for program in programs:
         with desk(site, script) as place:
             done = place.run(script, None, **place.failing(program))
