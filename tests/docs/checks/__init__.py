@@ -3,7 +3,16 @@
 Each check is one sentence, its docstring; it raises AssertionError with what it saw instead.
 """
 
-from checks import certificates, containers, messages, scripts, secrets, services
+from checks import certificates, containers, files, messages, scripts, secrets, services
 from checks.common import registry
 
-__all__ = ["certificates", "containers", "messages", "registry", "scripts", "secrets", "services"]
+__all__ = [
+    "certificates",
+    "containers",
+    "files",
+    "messages",
+    "registry",
+    "scripts",
+    "secrets",
+    "services",
+]
