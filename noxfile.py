@@ -77,3 +77,9 @@ def option_releases(session: nox.Session) -> None:
 def docs_live(session: nox.Session) -> None:
     """Serve the guide and rebuild it on every change."""
     session.run("sphinx-autobuild", "docs", "build/html", "--host=127.0.0.1", *session.posargs)
+
+
+@nox.session(name="docs-mutants", default=False)
+def docs_mutants(session: nox.Session) -> None:
+    """Plant faults into the guide, one at a time, to see that docs-test notices; see --help."""
+    session.run("python", "-m", "parsec_stack.mutants", *session.posargs)

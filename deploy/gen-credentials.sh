@@ -6,8 +6,7 @@ umask 077
 
 file=parsec-credentials.env
 names=(POSTGRES_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY S3_CONSOLE_USER S3_CONSOLE_PASSWORD)
-temporary=()
-trap 'rm -f ${temporary[@]+"${temporary[@]}"}' EXIT
+trap 'rm -f "$file.$$" secrets/*."$$"' EXIT
 
 # usage: generate NAME    prints a new value: letters and digits, which need no quotes anywhere
 generate() {
@@ -20,7 +19,6 @@ generate() {
 
 create() {
     local name value
-    temporary+=("$file.$$")
     for name in "${names[@]}"; do
         value=$(generate "$name")
         echo "$name=$value"
@@ -44,7 +42,6 @@ check() {
 
 # usage: derive NAME    writes standard input to secrets/NAME
 derive() {
-    temporary+=("secrets/$1.$$")
     cat >"secrets/$1.$$"
     # The folder is closed to other users; the file itself is open, since Docker binds it
     # alone into a container, whose user is another.
@@ -68,7 +65,7 @@ derive s3-identities.json <<JSON
     {
       "name": "parsec",
       "credentials": [{"accessKey": "$S3_ACCESS_KEY", "secretKey": "$S3_SECRET_KEY"}],
-      "actions": ["Admin", "Read", "Write", "List", "Tagging"]
+      "actions": ["Admin"]
     }
   ]
 }

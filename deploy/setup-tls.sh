@@ -18,7 +18,7 @@ fail() {
 command -v openssl >/dev/null || fail "openssl is missing: install it with this system's package manager"
 
 # Everything is made in here and moved when complete: an interruption leaves nothing half-made.
-work=$(mktemp -d ./.setup-tls.XXXXXX) || fail "the current folder is not writable"
+work=$(mktemp -d ./.setup-tls.XXXXXX 2>/dev/null) || fail "the current folder is not writable"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 # A killed run may have left its folder: those of an earlier day are nobody's any more.

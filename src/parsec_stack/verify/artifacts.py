@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 from parsec_stack.guide import Block, Guide
 from parsec_stack.shell import PLACEHOLDER
 from parsec_stack.verify import compose, env_files, nginx
+from parsec_stack.verify.files import Files
+from parsec_stack.verify.registry import Registry, broken
 from parsec_stack.verify.tool import Tool, output_of
 
 # Each of these hides the failure of a command whose value is used at once (SC2155 is on anyway).
@@ -34,19 +36,36 @@ class Findings:
     The tools begin at once, side by side; whoever asks for a block's problems awaits them.
     """
 
-    def __init__(self, guide: Guide) -> None:
-        """Begin to look at this guide."""
+    def __init__(
+        self, guide: Guide, registry: Registry, only: Collection[str] | None = None
+    ) -> None:
+        """Begin to look at this guide, with the checks of the registry that need no service.
+
+        ``only`` names the files and the ids of the commands to look at, instead of all.
+        """
         self.guide = guide
+        self.only = only
         self.tools: dict[str, str] = {}
         self.scratch = tempfile.TemporaryDirectory(prefix="artifacts-")
         self.pool = ThreadPoolExecutor(thread_name_prefix="tool")
-        checks = self.checks(lay_out(guide, Path(self.scratch.name)), Path(self.scratch.name))
+        files = lay_out(guide, Path(self.scratch.name))
+        checks = self.checks(files, Path(self.scratch.name))
         self.running = [self.pool.submit(self.run, tool, check) for tool, check in checks]
+        own = Files(Path(self.scratch.name), guide)
+        self.running += [
+            self.pool.submit(self.promised, name, registry, own)
+            for name in registry.files
+            if self.wants(name)
+        ]
 
     def run(self, tool: Tool, check: Callable[[], Problems]) -> Problems:
         """What the tool finds, if it is there."""
         self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
         return check() if tool.version else {}
+
+    def promised(self, name: str, registry: Registry, files: Files) -> Problems:
+        """What the registered checks say against the file of this name."""
+        return {name: [said for check in registry.files[name] for said in broken(check, files)]}
 
     def of(self, block: Block) -> list[str]:
         """What is wrong with the block."""
@@ -61,6 +80,10 @@ class Findings:
                 found[owner] += problems
         return dict(found)
 
+    def wants(self, name: str) -> bool:
+        """Is this file or command to be looked at?"""
+        return self.only is None or name in self.only
+
     def close(self) -> None:
         """Wait for the tools and remove what they looked at."""
         self.pool.shutdown(cancel_futures=True)
@@ -70,22 +93,29 @@ class Findings:
         self, files: dict[str, Path], scratch: Path
     ) -> list[tuple[Tool, Callable[[], Problems]]]:
         """Each tool with what it checks."""
-        scripts = {name: path for name, path in files.items() if is_script(path)}
-        yaml = {name: path for name, path in files.items() if path.suffix in (".yaml", ".yml")}
-        env = {name: path for name, path in files.items() if path.suffix == ".env"}
         given = env_files.required("".join(path.read_text() for path in files.values()))
-        compose.provide_env_files(scratch, [path.read_text() for path in yaml.values()])
+        composed = [path for path in files.values() if path.suffix in (".yaml", ".yml")]
+        compose.provide_env_files(scratch, [path.read_text() for path in composed])
+        files = {name: path for name, path in files.items() if self.wants(name)}
+        scripts = {name: path for name, path in files.items() if is_script(path)}
+        yaml = {name: path for name, path in files.items() if path in composed}
+        env = {name: path for name, path in files.items() if path.suffix == ".env"}
         servers = {name: path for name, path in files.items() if "nginx" in name}
         supervised = {name: path for name, path in files.items() if name == "supervisord.conf"}
         return [
             (BASH, lambda: each(scripts, lambda path: syntax(path))),
             (SHELLCHECK, lambda: shellcheck_scripts(scripts, scratch)),
-            (SHELLCHECK, lambda: shellcheck_commands(self.guide, scratch / ".commands")),
+            (SHELLCHECK, lambda: shellcheck_commands(self.commands(), scratch / ".commands")),
             (nginx.TOOL, lambda: each(servers, nginx.problems)),
             (compose.TOOL, lambda: each(yaml, lambda path: compose.problems(path, given))),
             (compose.TOOL, lambda: env_files.problems(env) if env else {}),
             (SUPERVISOR, lambda: each(supervised, supervisor)),
         ]
+
+    def commands(self) -> list[Block]:
+        """The command blocks to look at."""
+        commands = [block for block in self.guide.blocks if block.kind == "command"]
+        return [block for block in commands if self.wants(block.id)]
 
 
 def lay_out(guide: Guide, folder: Path) -> dict[str, Path]:
@@ -125,10 +155,10 @@ def shellcheck_scripts(scripts: dict[str, Path], folder: Path) -> Problems:
     }
 
 
-def shellcheck_commands(guide: Guide, folder: Path) -> Problems:
+def shellcheck_commands(commands: list[Block], folder: Path) -> Problems:
     """What shellcheck says of the command blocks, which run under errexit."""
     folder.mkdir()
-    blocks = {block.id: block for block in guide.blocks if block.kind == "command"}
+    blocks = {block.id: block for block in commands}
     for name, block in blocks.items():
         # To shellcheck a placeholder such as <orgname> would be a redirection.
         text = PLACEHOLDER.sub("placeholder", block.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import suppress
@@ -19,6 +20,8 @@ from parsec_stack.verify.site import PREFIX
 # How long services may take to stop, in seconds.
 GRACE = 10.0
 POLL = 0.01
+# So often are processes killed that go on appearing.
+ATTEMPTS = 100
 
 
 def within(folder: Path) -> list[psutil.Process]:
@@ -41,22 +44,32 @@ def belongs(process: psutil.Process, folder: Path) -> bool:
     return False
 
 
-def end(folder: Path) -> list[str]:
-    """End every process of the folder; the names of those that there were."""
+def end(folder: Path, grace: float = GRACE) -> list[str]:
+    """End every process of the folder, killed after ``grace`` seconds; the names of all.
+
+    What a supervisor starts meanwhile counts too.
+    """
     found = within(folder)
     names = [name_of(process) for process in found]
-    for process in found:
-        with suppress(psutil.Error):
-            process.terminate()
-    deadline = time.monotonic() + GRACE
+    if grace:
+        signal_all(found, signal.SIGTERM)
+    deadline = time.monotonic() + grace
     while found and time.monotonic() < deadline:
         time.sleep(POLL)
         found = [process for process in found if lives(process)]
-    # What a supervisor has started meanwhile counts too.
-    for process in within(folder):
-        with suppress(psutil.Error):
-            process.kill()
+    for _ in range(ATTEMPTS):
+        if not (left := within(folder)):
+            break
+        signal_all(left, signal.SIGKILL)
+        time.sleep(POLL)
     return names
+
+
+def signal_all(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """Send the signal to those of the processes that still are."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
 
 
 def lives(process: psutil.Process) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from parsec_stack.guide import Guide
+from parsec_stack.verify.files import Files
 from parsec_stack.verify.site import Site
 
 Check = Callable[[Site], None]
+FileCheck = Callable[[Files], None]
 Provocation = Callable[[Site], str]
 
 
@@ -17,6 +19,7 @@ class Registry:
     def __init__(self) -> None:
         """Begin without any."""
         self.checks: dict[str, list[Check]] = {}
+        self.files: dict[str, list[FileCheck]] = {}
         self.provocations: dict[str, Provocation] = {}
 
     def after(self, *names: str) -> Callable[[Check], Check]:
@@ -25,6 +28,16 @@ class Registry:
         def register(check: Check) -> Check:
             for name in names:
                 self.checks.setdefault(name, []).append(check)
+            return check
+
+        return register
+
+    def about(self, *names: str) -> Callable[[FileCheck], FileCheck]:
+        """Decorate a check of the guide's files of these names that needs no service."""
+
+        def register(check: FileCheck) -> FileCheck:
+            for name in names:
+                self.files.setdefault(name, []).append(check)
             return check
 
         return register
@@ -47,12 +60,34 @@ class Registry:
             for check in checks:
                 if not check.__doc__:
                     yield f"the check {check.__name__} has no sentence that says what it checks"
+        for name in self.files:
+            if name not in guide.files():
+                yield f"checks are registered about '{name}', and the guide shows no such file"
         for name in self.provocations:
             block = guide.named.get(name)
             if block is None or block.kind != "message":
                 yield f"'{name}' is provoked, and no message block has this name"
 
 
-def sentence(check: Check) -> str:
+def sentence(check: Check | FileCheck) -> str:
     """What the check checks: the first line of its docstring."""
     return (check.__doc__ or check.__name__).strip().partition("\n")[0].rstrip(".")
+
+
+def denial(check: Check | FileCheck, error: Exception) -> str:
+    """That what the check says is not so, and what it saw instead."""
+    return f"not so: {sentence(check)}. {told(error)}"
+
+
+def told(error: Exception) -> str:
+    """What the error says; its kind too, unless it is a check's own."""
+    return str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+
+
+def broken(check: FileCheck, files: Files) -> list[str]:
+    """What the check says against the files."""
+    try:
+        check(files)
+    except Exception as error:  # a check may find the files odd in any way
+        return [denial(check, error)]
+    return []

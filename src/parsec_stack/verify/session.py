@@ -59,7 +59,7 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = guide.load(docs)
-        self.findings = Findings(self.guide)
+        self.findings = Findings(self.guide, registry)
         self.claims = Claims(Sources(self.guide, docs.parent))
         self.walks: dict[Flavour, Walk] = {}
         self.notes: list[str] = []

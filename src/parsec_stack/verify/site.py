@@ -29,6 +29,8 @@ class Site:
 
     stack: Stack
     environment: dict[str, str]
+    # How long services may take to become ready, in seconds.
+    patience: float = 90.0
     # What each named block has printed so far, and the values of placeholders.
     outputs: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)

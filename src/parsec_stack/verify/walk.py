@@ -19,7 +19,7 @@ from parsec_stack.redact import WITHHELD, Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import match, processes, report
-from parsec_stack.verify.registry import Registry, sentence
+from parsec_stack.verify.registry import Registry, denial, told
 from parsec_stack.verify.report import Kind, Outcome
 from parsec_stack.verify.site import Site
 
@@ -95,6 +95,8 @@ class Walk:
         self.stuck = ""
         # The last command of each page, with what it really printed.
         self.last: dict[str, tuple[Outcome, str]] = {}
+        # What each output or message was compared with.
+        self.compared: dict[str, list[str]] = {}
         self.printed = ""
         self.seconds = 0.0
         self.check_seconds = 0.0
@@ -216,8 +218,8 @@ class Walk:
         command = outcome.block.name or outcome.block.id
         if outcome.outcome == "excepted":
             raise Excepted(f"output of '{command}', which was not executed: {outcome.reason}")
-        stated = render(block.text, self.site.stack.moved_ports, self.site.values)
-        if problem := match.difference(stated, printed):
+        self.compared[block.id] = [printed]
+        if problem := mismatch(block, self.site, [printed]):
             raise Failed(f"the output of '{command}' is not as stated: {problem}\n{tail(printed)}")
 
     def find_message(self, block: Block) -> None:
@@ -225,9 +227,9 @@ class Walk:
         if self.missing:
             raise Excepted(self.missing)
         provocation = self.registry.provocations.get(block.name or "")
-        stated = render(block.text, self.site.stack.moved_ports, self.site.values)
         texts = [self.provoke(provocation)] if provocation else self.sources(block.origin)
-        if all(match.difference(f"...\n{stated}\n...", text) for text in texts):
+        self.compared[block.id] = texts
+        if mismatch(block, self.site, texts):
             raise Failed(
                 f"{block.origin} has not printed this message\n{tail(chr(10).join(texts))}"
             )
@@ -239,7 +241,7 @@ class Walk:
         try:
             self.printed = provocation(self.site)
         except Exception as error:  # whatever its own checks raise
-            raise Stuck(f"the message could not be provoked: {describe(error)}") from None
+            raise Stuck(f"the message could not be provoked: {told(error)}") from None
         finally:
             self.seconds = time.monotonic() - started
         return self.printed
@@ -295,7 +297,7 @@ class Walk:
             try:
                 check(self.site)
             except Exception as error:  # a check may find the state odd in any way
-                raise Stuck(f"not so: {sentence(check)}. {describe(error)}") from None
+                raise Stuck(denial(check, error)) from None
             finally:
                 self.check_seconds = time.monotonic() - started
 
@@ -311,17 +313,20 @@ class Walk:
         flavour = importlib.import_module(f"parsec_stack.{self.site.flavour}")
         return str(flavour.log_tail(self.site.stack, service, LOG_LINES))
 
-    def close(self) -> list[str]:
-        """End all that runs; what had to be killed, by name. The folder stays."""
+    def close(self, *, gently: bool = True) -> list[str]:
+        """End all that runs; what had to be killed, by name. The folder stays.
+
+        Unless ``gently``, services are killed rather than stopped as the guide does.
+        """
         if self.shell:
             self.shell.close()
         base = self.site.folder.parent
         self.look_around()
         if not self.missing:
-            if processes.within(base):
+            if gently and processes.within(base):
                 self.stop()
             importlib.import_module(f"parsec_stack.{self.site.flavour}").remove(self.site.stack)
-        return processes.end(base)
+        return processes.end(base, processes.GRACE if gently else 0.0)
 
     def look_around(self) -> None:
         """Learn what can be known only while services run: their versions and their secrets."""
@@ -341,12 +346,18 @@ class Walk:
                 shell.run(text, STOP_TIMEOUT)
 
 
+def mismatch(block: Block, site: Site, texts: list[str]) -> str:
+    """Where the stated text departs from all that was printed; empty if it does not."""
+    if not texts:
+        return "nothing was printed"
+    stated = render(block.text, site.stack.moved_ports, site.values)
+    if block.kind == "message":
+        stated = f"...\n{stated}\n..."
+    problems = [match.difference(stated, text) for text in texts]
+    return problems[0] if all(problems) else ""
+
+
 def tail(printed: str) -> str:
     """The last lines, indented."""
     lines = without_ansi(printed).rstrip().splitlines()[-TAIL:]
     return "".join(f"    {line}\n" for line in lines)
-
-
-def describe(error: Exception) -> str:
-    """What the error says; its kind too, unless it is a check's own."""
-    return str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"

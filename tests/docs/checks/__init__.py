@@ -3,7 +3,17 @@
 Each check is one sentence, its docstring; it raises AssertionError with what it saw instead.
 """
 
-from checks import certificates, containers, messages, secrets, services, stores
+from checks import certificates, containers, files, messages, scripts, secrets, services, stores
 from checks.common import registry
 
-__all__ = ["certificates", "containers", "messages", "registry", "secrets", "services", "stores"]
+__all__ = [
+    "certificates",
+    "containers",
+    "files",
+    "messages",
+    "registry",
+    "scripts",
+    "secrets",
+    "services",
+    "stores",
+]

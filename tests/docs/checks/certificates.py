@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from checks.common import after, mode, unchanged_by
 from parsec_stack.verify.site import Site
@@ -19,12 +22,54 @@ LOCAL_NAMES = ("localhost",)
 LOCAL_ADDRESS = ip_address("127.0.0.1")
 # The group in which the server's container runs.
 SERVER_GROUP = 1234
-MIN_VALIDITY = timedelta(days=30)
+LIFETIME = {"custom-ca": timedelta(days=3650)} | dict.fromkeys(CERTIFIED, timedelta(days=365))
+# So much may pass between making a certificate and looking at it.
+MOMENT = timedelta(minutes=10)
 
 
 def certificate(site: Site, name: str) -> x509.Certificate:
     """The certificate NAME.crt."""
     return x509.load_pem_x509_certificate((site.folder / f"{name}.crt").read_bytes())
+
+
+def extension[T: x509.ExtensionType](of: x509.Certificate, kind: type[T]) -> T:
+    """The certificate's extension of this kind."""
+    return of.extensions.get_extension_for_class(kind).value
+
+
+def usages(of: x509.Certificate) -> set[str]:
+    """What the certificate's key may be used for."""
+    usage = extension(of, x509.KeyUsage)
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+             "key_agreement", "key_cert_sign", "crl_sign")  # fmt: skip
+    return {name for name in names if getattr(usage, name)}
+
+
+def common_name(of: x509.Certificate) -> str:
+    """The name of the certificate's subject."""
+    (found,) = of.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found.value)
+
+
+def names_in(path: Path) -> set[str]:
+    """The names and addresses in a certificate or a signing request."""
+    content = path.read_bytes()
+    load = x509.load_pem_x509_csr if path.suffix == ".csr" else x509.load_pem_x509_certificate
+    names = load(content).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names}
+
+
+def expiring(site: Site, name: str, *, days: int) -> bytes:
+    """The certificate NAME.crt as it would be if it ended in so many days."""
+    old, authority = certificate(site, name), certificate(site, "custom-ca")
+    key = load_pem_private_key((site.folder / "custom-ca.key").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    end = datetime.now(UTC) + timedelta(days=days)
+    new = x509.CertificateBuilder(
+        authority.subject, old.subject, old.public_key(), old.serial_number,
+        end - timedelta(days=365), end, list(old.extensions),
+    )  # fmt: skip
+    return new.sign(key, SHA256()).public_bytes(Encoding.PEM)
 
 
 @after("tls")
@@ -67,10 +112,41 @@ def certificates_are_trusted(site: Site) -> None:
 
 @after("tls")
 def certificates_last(site: Site) -> None:
-    """No certificate expires soon."""
-    for name in ("custom-ca", *CERTIFIED):
+    """The CA lasts ten years, the certificates one."""
+    for name, lifetime in LIFETIME.items():
         left = certificate(site, name).not_valid_after_utc - datetime.now(UTC)
-        assert left > MIN_VALIDITY, f"{name}.crt expires in {left.days} days"
+        assert lifetime - MOMENT < left <= lifetime, f"{name}.crt expires in {left.days} days"
+
+
+@after("tls")
+def certificates_say_what_they_are_for(site: Site) -> None:
+    """The CA signs services alone; each service's certificate proves a server of its name."""
+    authority, extended = certificate(site, "custom-ca"), ExtendedKeyUsageOID.SERVER_AUTH
+    assert usages(authority) == {"key_cert_sign", "crl_sign"}
+    assert extension(authority, x509.BasicConstraints).path_length == 0
+    assert common_name(authority) == "Custom CA of a Parsec test server"
+    for name in CERTIFIED:
+        own = certificate(site, name)
+        assert common_name(own) == name
+        assert usages(own) == {"digital_signature"}, name
+        assert list(extension(own, x509.ExtendedKeyUsage)) == [extended], name
+        assert not extension(own, x509.BasicConstraints).ca, name
+        for kind in (x509.BasicConstraints, x509.KeyUsage):
+            assert own.extensions.get_extension_for_class(kind).critical, f"{name}: {kind.__name__}"
+        names = {name, "localhost", "127.0.0.1", "::1"}
+        assert names_in(site.folder / f"{name}.crt") == names
+        assert names_in(site.folder / f"{name}.csr") == names
+        key = extension(authority, x509.SubjectKeyIdentifier).digest
+        assert extension(own, x509.AuthorityKeyIdentifier).key_identifier == key, name
+        assert extension(own, x509.SubjectKeyIdentifier).digest, name
+
+
+@after("tls")
+def serial_numbers_are_not_repeated(site: Site) -> None:
+    """No two certificates have one serial number, and each number is long enough to be unique."""
+    numbers = [certificate(site, name).serial_number for name in ("custom-ca", *CERTIFIED)]
+    assert len(set(numbers)) == len(numbers)
+    assert all(64 < number.bit_length() <= 120 for number in numbers), numbers
 
 
 @after("tls")
@@ -79,6 +155,7 @@ def keys_belong_to_certificates(site: Site) -> None:
     for name in ("custom-ca", *CERTIFIED):
         key = load_pem_private_key((site.folder / f"{name}.key").read_bytes(), password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey), f"{name}.key is no ECDSA key"
+        assert isinstance(key.curve, ec.SECP256R1), f"{name}.key is of {key.curve.name}"
         assert key.public_key() == certificate(site, name).public_key(), f"{name}.crt"
     for name in CERTIFIED:
         request = x509.load_pem_x509_csr((site.folder / f"{name}.csr").read_bytes())

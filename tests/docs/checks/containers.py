@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.common import after
-from checks.services import READY_WITHIN, await_ready, client_address
+from checks.services import await_ready, client_address
 from parsec_stack import client, docker, probes, smoke
 from parsec_stack.stack import SERVICES
 from parsec_stack.verify.site import Site
@@ -35,7 +35,7 @@ def ask(site: Site, path: str = "/") -> int | None:
 
 def process_of(site: Site, service: str, other_than: int = 0) -> int:
     """The process that the service's container runs, once it runs one."""
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while True:
         container = docker.containers(site.stack)[service]
         container.reload()
@@ -62,7 +62,7 @@ def what_dies_is_restarted(site: Site) -> None:
 def requests_are_spread(site: Site) -> None:
     """Every one of the servers gets some of the proxy's requests."""
     mark = f"/?spread-{os.getpid()}"
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while True:
         answers = {ask(site, mark) for _ in range(4 * REPLICAS)}
         served = [mark in container.logs(tail=500).decode() for container in replicas(site)]

@@ -17,6 +17,16 @@ from parsec_stack.verify import compose, env_files, processes
 from parsec_stack.verify.site import Site
 
 MIN_SECRET = 20
+# As many letters and digits as the keys of S3 services have, and as much as nobody guesses.
+LENGTHS = {
+    "PARSEC_ADMINISTRATION_TOKEN": 64,
+    "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED": 64,
+    "POSTGRES_PASSWORD": 40,
+    "S3_ACCESS_KEY": 20,
+    "S3_SECRET_KEY": 40,
+    "S3_CONSOLE_USER": len("parsec"),
+    "S3_CONSOLE_PASSWORD": 40,
+}
 
 TOKEN_NAMES = {"PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED"}
 # Each credential with the file in secrets/ that holds it alone.
@@ -59,6 +69,7 @@ def the_token_stays(site: Site) -> None:
 def the_credentials_are_complete_and_private(site: Site) -> None:
     """The credentials are complete, and in a file that its owner alone can read."""
     complete_and_private(site.folder / "parsec-credentials.env", set(CREDENTIALS))
+    assert values(site.folder / "parsec-credentials.env")["S3_CONSOLE_USER"] == "parsec"
 
 
 @after("credentials")
@@ -94,7 +105,9 @@ def secret_files_hold_the_credentials(site: Site) -> None:
     keys = [
         (key["accessKey"], key["secretKey"]) for one in identities for key in one["credentials"]
     ]
-    assert (expected["S3_ACCESS_KEY"], expected["S3_SECRET_KEY"]) in keys
+    assert keys == [(expected["S3_ACCESS_KEY"], expected["S3_SECRET_KEY"])]
+    assert [one["name"] for one in identities] == ["parsec"]
+    assert [one["actions"] for one in identities] == [["Admin"]]
 
 
 @after("credentials")
@@ -144,12 +157,12 @@ def command_lines(site: Site) -> Iterator[str]:
 
 
 def complete_and_private(path: Path, names: set[str]) -> None:
-    """The env file sets these names to long values, and is its owner's alone."""
+    """The env file sets these names to values of their lengths, and is its owner's alone."""
     found = values(path)
     assert mode(path) == 0o600, f"{path.name} has mode {mode(path):o}"
     assert set(found) == names, f"{path.name} sets {', '.join(sorted(found))}"
     for name, value in found.items():
-        assert len(value) >= MIN_SECRET or name.endswith("_USER"), f"{name} is short"
+        assert len(value) == LENGTHS[name], f"{name} has {len(value)} characters"
 
 
 def never_printed(site: Site, block: str, file: str) -> None:

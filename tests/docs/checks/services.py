@@ -18,7 +18,6 @@ from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
-READY_WITHIN = 90.0
 POLL = 0.05
 BUCKET = "parsec"
 # What was written before the backup, by the flavour.
@@ -53,7 +52,7 @@ def flavour_of(site: Site) -> Any:
 def await_ready(site: Site, services: tuple[str, ...]) -> None:
     """Wait until the services are ready; AssertionError naming those that are not in time."""
     probe, waiting = flavour_of(site).probe, list(services)
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while waiting := [name for name in waiting if not probe(site.stack, name)]:
         assert time.monotonic() < deadline, f"not ready in time: {', '.join(waiting)}"
         time.sleep(POLL)
@@ -274,7 +273,7 @@ def the_store_reports_nothing(site: Site) -> None:
 def everything_answers_again(site: Site) -> None:
     """All services become ready again, and the proxy finds the server."""
     await_ready(site, SERVICES)
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     ca_file = site.folder / "custom-ca.crt"
     while not probes.serves_parsec(site.stack.ports["PROXY"], ca_file):
         assert time.monotonic() < deadline, "the proxy does not find the server"
@@ -284,7 +283,7 @@ def everything_answers_again(site: Site) -> None:
 def process_of(site: Site, service: str, other_than: int = 0) -> int:
     """The process that supervisord runs for the service, once it runs one."""
     supervisor = flavour_of(site).supervisor(site.stack)
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while True:
         pid = int(supervisor.getProcessInfo(service)["pid"])
         if pid not in (0, other_than):
@@ -330,7 +329,7 @@ def client_address(site: Site, source: str, port: int) -> str:
     claims = ["--header", "X-Forwarded-For: 192.0.2.9", "--header", "Forwarded: for=192.0.2.8"]
     said = output_of([*curl, *claims, f"https://localhost:{port}{path}"], site.folder)
     assert said.status == 0, f"the request {path} fails: curl ends with {said.status}"
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while True:  # the log follows the answer
         text: str = flavour_of(site).log_tail(site.stack, "parsec-server", 400)
         if lines := [line for line in text.splitlines() if path in line]:
@@ -442,7 +441,7 @@ def clients_write_before_the_backup(site: Site) -> None:
 @after("stop-native", "stop-docker")
 def nothing_runs_after_the_stop(site: Site) -> None:
     """All ports are free again, and data and secrets are still there."""
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while taken := [name for name, port in site.stack.ports.items() if probes.listens(port)]:
         assert time.monotonic() < deadline, f"still listening: {', '.join(taken)}"
         time.sleep(POLL)

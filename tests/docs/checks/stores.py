@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from checks.common import after, values
-from checks.services import BUCKET, POLL, READY_WITHIN, object_store, the_bucket_is_locked
+from checks.services import BUCKET, POLL, object_store, the_bucket_is_locked
 from parsec_stack import smoke
 from parsec_stack.errors import StackError
 from parsec_stack.smoke import Traces
@@ -22,9 +22,9 @@ def memory(site: Site) -> Path:
     return site.folder.parent / "stored.json"
 
 
-def soon[T](act: Callable[[], T]) -> T:
+def soon[T](site: Site, act: Callable[[], T]) -> T:
     """What the act gives once it succeeds; its last complaint if it never does in time."""
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + site.patience
     while True:
         try:
             return act()
@@ -44,7 +44,7 @@ def blocks_are_stored(site: Site) -> None:
 @after("minio-docker")
 def the_other_store_does_the_work(site: Site) -> None:
     """The server stores its blocks in MinIO, in a bucket with object lock, and reads them there."""
-    traces = soon(lambda: smoke.write(site.stack))
+    traces = soon(site, lambda: smoke.write(site.stack))
     smoke.read_back(site.stack, traces)
     answer = object_store(site).list_objects_v2(
         Bucket=BUCKET, Prefix=f"{traces.device.organization}/"
@@ -78,4 +78,4 @@ def console_answer(site: Site, user: str, password: str) -> int:
 def what_was_stored_is_still_there(site: Site) -> None:
     """Back on the first object store, the server reads what was stored there."""
     traces = Traces.from_json(json.loads(memory(site).read_text()))
-    soon(lambda: smoke.read_back(site.stack, traces))
+    soon(site, lambda: smoke.read_back(site.stack, traces))

@@ -1,0 +1,80 @@
+"""Which lines of the guide a branch has touched, as git tells."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+from parsec_stack.errors import StackError
+from parsec_stack.mutants.plan import Mutant
+
+HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@")
+MAIN = ("origin/main", "main", "origin/HEAD")
+
+# The touched lines of each file, by number.
+Touched = dict[str, set[int]]
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """What git prints; nothing if it fails."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def base_of(root: Path, reference: str = "") -> str:
+    """The commit to compare with: the reference, where the branch left main, or the one before."""
+    if reference:
+        return merge_base(root, reference) or fail(f"git knows no '{reference}' here")
+    head = git(root, "rev-parse", "HEAD")
+    for name in MAIN:
+        found = merge_base(root, name)
+        if found and head and found != head.strip():
+            return found
+    before = git(root, "rev-parse", "--verify", "--quiet", "HEAD~1")
+    return before.strip() if before else fail("git knows no earlier commit: name one by --base")
+
+
+def merge_base(root: Path, reference: str) -> str:
+    """Where this branch left the reference; empty if git does not know it."""
+    return (git(root, "merge-base", "HEAD", reference) or "").strip()
+
+
+def fail(message: str) -> str:
+    """Raise StackError."""
+    raise StackError(message)
+
+
+def touched(root: Path, base: str) -> Touched:
+    """The lines of docs/ and deploy/ that differ from the base, as they are numbered now."""
+    diff = git(root, "diff", "--unified=0", "--no-color", "--no-ext-diff", base, "--",
+               "docs", "deploy")  # fmt: skip
+    if diff is None:
+        raise StackError(f"git cannot compare with {base}")
+    return parse(diff)
+
+
+def parse(diff: str) -> Touched:
+    """The added lines of each file in a diff without context."""
+    lines: Touched = defaultdict(set)
+    file = ""
+    for line in diff.splitlines():
+        if line.startswith("+++ "):
+            file = line[4:].removeprefix("b/")
+        elif hunk := HUNK.match(line):
+            first, count = int(hunk[1]), int(hunk[2] or 1)
+            lines[file] |= set(range(first, first + count))
+    return dict(lines)
+
+
+def concerned(mutants: list[Mutant], lines: Touched) -> list[Mutant]:
+    """The mutants of these lines."""
+    return [
+        mutant
+        for mutant in mutants
+        if set(range(mutant.line, mutant.line + mutant.edits[0][1].count))
+        & lines.get(mutant.source, set())
+    ]

@@ -1,0 +1,84 @@
+"""Mutants that change nothing that matters, each with the reason why: ``equivalents.toml``.
+
+An entry names the place (a file or the id of a block), the line as it stands there, and if not all
+mutants of that line are meant the operator and what the line becomes. ``flavour`` confines it to
+runs of that flavour alone: what only the other flavour uses.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from parsec_stack.errors import StackError
+from parsec_stack.mutants.plan import Mutant
+
+FIELDS = {"place", "line", "operator", "becomes", "flavour", "reason"}
+REQUIRED = {"place", "line", "reason"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Which mutants are equivalent, and why. ``place`` may hold wildcards."""
+
+    place: str
+    line: str
+    reason: str
+    operator: str = ""
+    becomes: str | None = None
+    flavour: str = ""
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Is the mutant one of these?"""
+        return (
+            fnmatchcase(mutant.place, self.place)
+            and self.line == flat(mutant.original)
+            and self.operator in ("", mutant.operator)
+            and self.becomes in (None, flat(mutant.becomes))
+        )
+
+    def __str__(self) -> str:
+        """How a message names the entry."""
+        becomes = "" if self.becomes is None else f" -> {self.becomes}"
+        return f"{self.place}: {self.operator or 'any'}: {self.line}{becomes}"
+
+
+def flat(text: str) -> str:
+    """The lines without indentation, in one."""
+    return " / ".join(line.strip() for line in text.splitlines())
+
+
+def load(path: Path) -> list[Entry]:
+    """The entries of the file; StackError for one that is incomplete."""
+    try:
+        rows = tomllib.loads(path.read_text()).get("equivalent", [])
+    except tomllib.TOMLDecodeError as error:
+        raise StackError(f"{path}: {error}") from None
+    for number, row in enumerate(rows, 1):
+        if not set(row) >= REQUIRED or set(row) - FIELDS or not row["reason"].strip():
+            raise StackError(
+                f"{path}: entry {number} must have {', '.join(sorted(REQUIRED))}, "
+                f"and may have {', '.join(sorted(FIELDS - REQUIRED))}"
+            )
+    return [Entry(**row) for row in rows]
+
+
+def applicable(entries: Iterable[Entry], flavours: tuple[str, ...]) -> list[Entry]:
+    """The entries that hold when these flavours are tried together."""
+    alone = flavours[0] if len(flavours) == 1 else ""
+    return [entry for entry in entries if entry.flavour in ("", alone)]
+
+
+def reason_for(mutant: Mutant, entries: Iterable[Entry]) -> str:
+    """Why the mutant is equivalent; empty if nothing says so."""
+    return next((entry.reason for entry in entries if entry.covers(mutant)), "")
+
+
+def without_mutant(entries: Iterable[Entry], every: list[Mutant]) -> Iterator[str]:
+    """The entries that cover no mutant any more."""
+    for entry in entries:
+        if not any(entry.covers(mutant) for mutant in every):
+            yield f"stale: there is no such mutant any more: {entry}"

@@ -1,0 +1,66 @@
+"""The faults that can be planted into a page's markup: tags, options and annotations of blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from parsec_stack.annotation import looks_like_one
+from parsec_stack.mutants.operators import Change
+
+DIRECTIVE = re.compile(r"^(\s*\.\. (?:code-block|literalinclude)::)(?: (\S+))?$")
+OPTION = re.compile(r"^\s+:([\w-]+):(?: (.*))?$")
+# What each option of a block is to the reader.
+OPTIONS = {
+    "name": "name",
+    "class": "class",
+    "caption": "caption",
+    "language": "language",
+    "start-at": "marker",
+    "end-at": "marker",
+    "start-after": "marker",
+    "end-before": "marker",
+    "lines": "marker",
+}
+
+
+def changes(text: str) -> list[Change]:
+    """Every fault that can be planted into the page's markup."""
+    return list(found(text.split("\n")))
+
+
+def found(lines: list[str]) -> Iterator[Change]:
+    """The faults, line by line; options count only behind the directive of a block."""
+    in_block = False
+    for number, line in enumerate(lines):
+        if directive := DIRECTIVE.match(line):
+            in_block = True
+            if "code-block" in line and directive[2]:
+                tag = f"{directive[1]} {misspelt(directive[2])}"
+                yield Change("language", directive[2], number, 1, (tag,))
+        elif in_block and (option := OPTION.match(line)):
+            yield from of_option(line, number, option)
+        else:
+            in_block = False
+        comment = re.match(r"^\.\. (?!\S+::)(.+)$", line)
+        if comment and looks_like_one(comment[1]):
+            yield Change("annotation", comment[1], number, 1, ())
+    if flavour := re.match(r":flavour: (\w+)", lines[0]):
+        yield Change("flavour", flavour[1], 0, 1, ())
+
+
+def of_option(line: str, number: int, option: re.Match[str]) -> Iterator[Change]:
+    """An option left out or, if it says a language, misspelt."""
+    operator = OPTIONS.get(option[1])
+    if operator == "language":
+        value = option[2] or ""
+        yield Change(operator, value, number, 1, (line.replace(value, misspelt(value)),))
+    elif operator:
+        yield Change(operator, line.strip(), number, 1, ())
+
+
+def misspelt(word: str) -> str:
+    """The word with its second and third letters swapped, or doubled if they are the same."""
+    if word[1] == word[2]:
+        return word[:2] + word[1:]
+    return word[0] + word[2] + word[1] + word[3:]

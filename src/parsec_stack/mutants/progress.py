@@ -1,0 +1,76 @@
+"""What the user sees meanwhile: live on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from parsec_stack.console import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+# Seconds between two lines where no terminal shows a bar.
+PAUSE = 30.0
+
+
+class Progress:
+    """How far the run is."""
+
+    def __init__(self) -> None:
+        """Begin with nothing done."""
+        self.bar: Bar | None = None
+        self.name, self.total, self.done = "", 0, 0
+        self.killed = 0
+        self.told = 0.0
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[None]:
+        """A part of the run that has so many steps; none is shown that has none."""
+        self.name, self.total, self.done, self.killed = name, total, 0, 0
+        started = time.monotonic()
+        self.told = started
+        if not total:
+            yield
+            return
+        if sys.stdout.isatty():
+            with self.on_terminal():
+                yield
+        else:
+            yield
+        say(f"  {name:<24} {self.state()}  ({time.monotonic() - started:.0f} s)")
+
+    @contextmanager
+    def on_terminal(self) -> Iterator[None]:
+        """Show a bar."""
+        from rich.progress import Progress as Bar
+
+        with Bar(transient=True) as self.bar:
+            self.bar.add_task(self.name, total=self.total)
+            yield
+        self.bar = None
+
+    def state(self) -> str:
+        """How far this stage is."""
+        killed = f", {self.killed} killed" if self.killed else ""
+        return f"{self.done} of {self.total}{killed}"
+
+    def step(self, steps: int = 1) -> None:
+        """So much more is done."""
+        self.done += steps
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=self.done)
+        elif time.monotonic() - self.told > PAUSE:
+            self.told = time.monotonic()
+            say(f"  {self.name:<24} {self.state()} ...")
+
+    def count(self, killed: bool) -> None:
+        """One mutant has its result."""
+        self.killed += killed
+
+    def say(self, text: str) -> None:
+        """A remark."""
+        say(f"  {text}")

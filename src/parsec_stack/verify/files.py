@@ -1,0 +1,41 @@
+"""The guide's files as a reader lays them out, for checks that need no service."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.guide import Guide
+from parsec_stack.verify import compose, env_files
+from parsec_stack.verify.tool import output_of
+
+
+class Files:
+    """What lies in the reader's folder before anything has run."""
+
+    def __init__(self, folder: Path, guide: Guide) -> None:
+        """Take the folder into which the guide's files were written."""
+        self.folder = folder
+        self.guide = guide
+
+    def text(self, name: str) -> str:
+        """The content of a file."""
+        return (self.folder / name).read_text()
+
+    @cached_property
+    def generated(self) -> dict[str, str]:
+        """A value for each variable that the reader's commands generate."""
+        return env_files.required("".join(map(self.text, self.guide.files())))
+
+    def composed(self, *names: str, **variables: str) -> Any:
+        """What compose makes of these files together, with these variables set."""
+        return compose.config(list(names), self.folder, self.generated | variables)
+
+    def sourced(self, *names: str, **variables: str) -> dict[str, str]:
+        """The environment that bash has after it has sourced these env files in their order."""
+        given = self.generated | variables
+        said = output_of(["bash", "-c", env_files.STRICT, "bash", *names], self.folder, given)
+        assert not said.status, said.last_line
+        pairs = (pair.partition("=") for pair in said.text.split("\0") if pair)
+        return {name: value for name, _, value in pairs}

