@@ -6,7 +6,7 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
-SHELL = ["scripts/run", "scripts/lock", ".ci/run"]
+SHELL = ["scripts/run", "scripts/lock", "scripts/docker-engine", ".ci/run"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
 PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
 

@@ -22,7 +22,11 @@ def trust(ca_file: Path) -> ssl.SSLContext:
 
 
 def status(
-    port: int, path: str = "/", ca_file: Path | None = None, headers: dict[str, str] | None = None
+    port: int,
+    path: str = "/",
+    ca_file: Path | None = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = TIMEOUT,
 ) -> int | None:
     """The HTTP status that the service on this port of this machine answers; None if none."""
     connection: http.client.HTTPConnection
@@ -30,10 +34,10 @@ def status(
         if ca_file:
             context = trust(ca_file)
             connection = http.client.HTTPSConnection(
-                "localhost", port, timeout=TIMEOUT, context=context
+                "localhost", port, timeout=timeout, context=context
             )
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         try:
             connection.request("GET", path, headers=headers or {})
             return connection.getresponse().status

@@ -20,6 +20,8 @@ POLL = 0.05
 REPLICAS = 3
 CLIENTS = 4
 REQUESTS = 25
+# In seconds: the proxy needs a moment to see that a lost server's address is nobody's now.
+CLIENT_WAITS = 20.0
 
 
 def replicas(site: Site) -> list[Any]:
@@ -29,8 +31,9 @@ def replicas(site: Site) -> list[Any]:
 
 
 def ask(site: Site, path: str = "/") -> int | None:
-    """What the proxy answers."""
-    return probes.status(site.stack.ports["PROXY"], path, site.folder / "custom-ca.crt")
+    """What the proxy answers, to a client who can wait."""
+    ca_file = site.folder / "custom-ca.crt"
+    return probes.status(site.stack.ports["PROXY"], path, ca_file, timeout=CLIENT_WAITS)
 
 
 def process_of(site: Site, service: str, other_than: int = 0) -> int:
