@@ -559,6 +559,7 @@ def supervisor_keeps_every_service_up(files: Files) -> None:
         name = section.partition(":")[2]
         program = dict(found[section])
         program.pop("stopwaitsecs", None)
+        assert program.pop("stopasgroup", "false") == str("watch" in name).lower(), name
         assert program.pop("autostart", "true") == str(name != "parsec-server").lower(), name
         assert program.pop("stopsignal", "TERM") == ("INT" if "postgres" in name else "TERM"), name
         assert program == {
