@@ -131,11 +131,14 @@ def check_version(name: str, recipe: Recipe) -> None:
 
 def holds(version: str, wanted: str) -> bool:
     """Is the version the wanted one, or a package's own release of it (1.2.0.post1 of 1.2)?"""
-    from packaging.version import Version
+    from packaging.version import InvalidVersion, Version
 
     if version == wanted:
         return True
-    has, wants = Version(version), Version(wanted)
+    try:
+        has, wants = Version(version), Version(wanted)
+    except InvalidVersion:  # MinIO's releases are dates
+        return False
     return has.pre == wants.pre and has.release[: len(wants.release)] == wants.release
 
 

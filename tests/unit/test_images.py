@@ -69,6 +69,15 @@ def test_version_that_does_not_fit(version: str) -> None:
         images.check_version("postgres:16.15-bookworm", recipe(version))
 
 
+def test_release_that_does_not_fit() -> None:
+    """A release that is no version, but a date, must be the very same."""
+    other = Recipe("minio", "RELEASE.2025-09-07T16-13-09Z", dict)
+
+    images.check_version("minio/minio:RELEASE.2025-09-07T16-13-09Z", other)
+    with pytest.raises(StackError, match="bring them together"):
+        images.check_version("minio/minio:RELEASE.2025-10-15T17-29-55Z", other)
+
+
 def test_context_is_the_same_on_any_machine(tmp_path: Path) -> None:
     """Owners and modes of this machine do not reach the image; programs can be run."""
     for name in ("weed", "notes", "start.sh"):

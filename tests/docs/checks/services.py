@@ -258,9 +258,8 @@ def the_store_reports_nothing(site: Site) -> None:
     from parsec_stack.verify import processes
 
     if site.flavour == "native":
-        lines = [
-            " ".join(one.cmdline()) for one in processes.within(site.folder) if one.name() == "weed"
-        ]
+        found = processes.within(site.folder)
+        lines = [" ".join(one.cmdline()) for one in found if processes.name_of(one) == "weed"]
     else:
         listed = flavour_of(site).containers(site.stack)["parsec-s3"].top()["Processes"]
         lines = [" ".join(columns) for columns in listed if "weed" in columns[-1]]
