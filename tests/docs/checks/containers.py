@@ -138,7 +138,7 @@ def the_catcher_takes_any_login(site: Site) -> None:
         assert catcher.login("anybody", "any password")[0] == 235
 
 
-@after("up-docker")
+@after("up-docker", "minio-docker")
 def containers_are_hardened(site: Site) -> None:
     """No service runs as root, has a capability, gains one, or writes to its own file system."""
     for name, container in docker.containers(site.stack).items():
