@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from checks.common import after, mode
+from checks.common import after, mode, values
+from checks.services import object_store
 from parsec_stack.verify.site import Site
 
 TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
 CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
+BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
 WITHIN = 30
@@ -57,6 +59,12 @@ class Desk:
     def refuses(self, script: str, *words: str, **variables: str) -> None:
         """The script ends with 1 and says on stderr who it is and these words."""
         self.is_refusal(script, self.run(script, None, **variables), *words)
+
+    def refuses_after_curl(self, script: str, *words: str, **variables: str) -> None:
+        """The same, after what curl says."""
+        done = self.run(script, None, **variables)
+        done.stderr = done.stderr[max(0, done.stderr.find(f"{script}: ")) :]
+        self.is_refusal(script, done, *words)
 
     def is_refusal(self, script: str, done: Done, *words: str) -> None:
         """See that the script has ended so."""
@@ -191,6 +199,81 @@ def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]
         assert done.returncode != 0
         assert "created" not in done.stdout, done.stdout
         assert not place.temporary(), place.temporary()
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_says_what_it_did(site: Site) -> None:
+    """The script says that it has created the bucket, and the next time that it has kept it."""
+    for block in ("bucket-native", "bucket-docker"):
+        said = site.outputs.get(block, "bucket parsec: created, with object lock")
+        assert said.strip() == "bucket parsec: created, with object lock", said
+    with desk(site, *BUCKET) as place:
+        assert place.succeeds(BUCKET[0]).strip() == "bucket parsec: kept, with object lock"
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
+    """Without credentials, a store or the right keys, and for an unlocked bucket, it says why."""
+    script = BUCKET[0]
+    with desk(site, script) as place:
+        place.refuses(script, "parsec-credentials.env is missing", "gen-credentials.sh")
+    with desk(site, *BUCKET) as place:
+        nowhere = "https://localhost:1"
+        place.refuses_after_curl(script, f"{nowhere} does not answer", S3_ENDPOINT=nowhere)
+        (place.folder / "custom-ca.crt").write_bytes(
+            (site.folder / "parsec-proxy.crt").read_bytes()
+        )
+        place.refuses_after_curl(script, "does not answer")
+    with desk(site, *BUCKET) as place:
+        path = place.folder / "parsec-credentials.env"
+        path.write_text(re.sub("(?<=S3_SECRET_KEY=).*", "0" * 40, path.read_text()))
+        place.refuses(script, "refuses the keys of parsec-credentials.env")
+    object_store(site).create_bucket(Bucket="unlocked")
+    with desk(site, *BUCKET) as place:
+        path = place.folder / script
+        path.write_text(path.read_text().replace("bucket=parsec\n", "bucket=unlocked\n"))
+        place.refuses(script, "the bucket unlocked exists without object lock")
+    object_store(site).delete_bucket(Bucket="unlocked")
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_waits_for_nobody(site: Site) -> None:
+    """The script waits 20 s for an answer, and its keys never stand on a command line."""
+    with desk(site, *BUCKET) as place:
+        spied = place.failing("curl", 'printf "%s " "$@" >arguments; cat >/dev/null; exit 28')
+        place.refuses(BUCKET[0], "does not answer", **spied)
+        arguments = (place.folder / "arguments").read_text()
+        known = values(place.folder / "parsec-credentials.env")
+        assert "--max-time 20 " in arguments, arguments
+        assert "--silent --show-error" in arguments, arguments
+        assert known["S3_SECRET_KEY"] not in arguments
+        assert known["S3_ACCESS_KEY"] not in arguments
+
+
+@after("ping-mail-native", "ping-mail-docker")
+def the_mail_script_says_where_it_arrived(site: Site) -> None:
+    """The script names the inbox; without a catcher, or without its inbox, it says so."""
+    script, ports = "ping-mailhog.sh", site.stack.ports
+    inbox = f"http://127.0.0.1:{ports['INBOX']}"
+    for block in ("ping-mail-native", "ping-mail-docker"):
+        said = site.outputs.get(block, f"mail arrived: {inbox}").strip()
+        assert said == f"mail arrived: {inbox}", said
+    with desk(site, script) as place:
+        nap = place.failing("sleep", "exit 0")
+        place.refuses_after_curl(
+            script, "no mail was taken at 127.0.0.1:1:", STACK_SMTP_PORT="1", **nap
+        )
+        place.refuses(
+            script, "did not arrive in the inbox at http://127.0.0.1:1", STACK_INBOX_PORT="1", **nap
+        )
+        usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
+        spied = place.failing("curl", 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7')
+        spied["PATH"] = f"{nap['PATH'].partition(os.pathsep)[0]}{os.pathsep}{spied['PATH']}"
+        place.run(script, None, **usual, **spied)
+        arguments = (place.folder / "arguments").read_text()
+        assert arguments.count("smtp://127.0.0.1:1025 ") == 26, arguments[:300]
+        assert "--max-time 10 " in arguments, arguments[:300]
+        assert "--mail-from ping@example.com --mail-rcpt admin@example.com " in arguments
 
 
 TLS = "setup-tls.sh"
