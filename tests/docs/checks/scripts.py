@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,8 @@ BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
 WITHIN = 30
+# The group in which the server's container runs.
+SERVER_GROUP = 1234
 NOBODY = 65534
 
 Done = subprocess.CompletedProcess[str]
@@ -36,8 +38,10 @@ class Desk:
         self.folder = folder
         self.environment = site.environment
 
-    def run(self, script: str, user: int | None = None, **variables: str) -> Done:
-        """How the script ends that runs as this user, with these variables set."""
+    def run(
+        self, script: str, user: int | None = None, groups: Sequence[int] = (), **variables: str
+    ) -> Done:
+        """How the script ends that runs as this user, also of these groups."""
         return subprocess.run(
             [f"./{script}"],
             cwd=self.folder,
@@ -48,21 +52,23 @@ class Desk:
             timeout=WITHIN,
             user=user,
             group=user,
+            extra_groups=groups if user else None,
         )
 
     def succeeds(self, script: str, **variables: str) -> str:
         """What the script prints, which must succeed."""
-        done = self.run(script, None, **variables)
+        done = self.run(script, None, (), **variables)
         assert done.returncode == 0, f"{script} ends with {done.returncode}: {done.stderr.strip()}"
+        assert not done.stderr, f"{script} says beside: {done.stderr}"
         return done.stdout
 
     def refuses(self, script: str, *words: str, **variables: str) -> None:
         """The script ends with 1 and says on stderr who it is and these words."""
-        self.is_refusal(script, self.run(script, None, **variables), *words)
+        self.is_refusal(script, self.run(script, None, (), **variables), *words)
 
     def refuses_after_curl(self, script: str, *words: str, **variables: str) -> None:
         """The same, after what curl says."""
-        done = self.run(script, None, **variables)
+        done = self.run(script, None, (), **variables)
         done.stderr = done.stderr[max(0, done.stderr.find(f"{script}: ")) :]
         self.is_refusal(script, done, *words)
 
@@ -143,7 +149,7 @@ def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
     leaves_nothing(site, *CREDENTIALS, programs=("openssl", "ln"))
     for program in ("mv", "chmod"):
         with desk(site, *CREDENTIALS) as place:
-            done = place.run(CREDENTIALS[0], None, **place.failing(program))
+            done = place.run(CREDENTIALS[0], None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert not place.temporary(), place.temporary()
 
@@ -189,7 +195,7 @@ def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]
     """When one of the programs fails the file is not made; nor through a dangling link."""
     for program in programs:
         with desk(site, script) as place:
-            done = place.run(script, None, **place.failing(program))
+            done = place.run(script, None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert "created" not in done.stdout, f"it says so when {program} fails: {done.stdout}"
             assert [path.name for path in place.folder.iterdir()] == [script], program
@@ -269,7 +275,7 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
         usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
         spied = place.failing("curl", 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7')
         spied["PATH"] = f"{nap['PATH'].partition(os.pathsep)[0]}{os.pathsep}{spied['PATH']}"
-        place.run(script, None, **usual, **spied)
+        place.run(script, None, (), **usual, **spied)
         arguments = (place.folder / "arguments").read_text()
         assert arguments.count("smtp://127.0.0.1:1025 ") == 26, arguments[:300]
         assert "--max-time 10 " in arguments, arguments[:300]
@@ -304,6 +310,7 @@ def the_tls_script_says_what_it_did(site: Site) -> None:
         kept = {f"{name}.crt": "kept" for name in names}
         said = states(place.succeeds(TLS))
         assert {name: said.get(name) for name in kept} == kept, said
+        assert "created" not in said.values(), said
         assert not place.temporary(), place.temporary()
 
 
@@ -384,7 +391,8 @@ def names_can_be_added(site: Site) -> None:
         for name in ("parsec-server", "parsec-proxy"):
             assert said[f"{name}.crt"] == "renewed: its names or key have changed", said
             assert names_in(place.folder / f"{name}.crt") == {
-                name, "localhost", "127.0.0.1", "::1", *given.split(),
+                f"DNS:{name}", "DNS:localhost", "IP:127.0.0.1", "IP:::1",
+                "DNS:parsec.example.com", "DNS:*.example.org", "IP:192.0.2.7", "IP:2001:db8::7",
             }  # fmt: skip
             assert names_in(place.folder / f"{name}.csr") == names_in(place.folder / f"{name}.crt")
         said = states(place.succeeds(TLS, TLS_NAMES=given))
@@ -409,12 +417,13 @@ def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
     with desk(site, TLS) as place:
         place.refuses(TLS, "openssl is missing", **place.bare())
         for program in ("mv", "ln"):
-            done = place.run(TLS, None, **place.failing(program))
+            done = place.run(TLS, None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert not place.temporary(), place.temporary()
     with desk(site, TLS) as place:
         (place.folder / "custom-ca.key").symlink_to("nowhere")
         place.refuses(TLS, "custom-ca.key cannot be written")
+        assert not place.run(TLS).stdout
     if os.geteuid() == 0:
         with desk(site, TLS) as place:
             place.is_refusal(TLS, place.run(TLS, NOBODY), "not writable")
@@ -438,7 +447,7 @@ def an_interruption_leaves_nothing(site: Site) -> None:
         assert process.wait(WITHIN) == 130
         assert not place.temporary(), place.temporary()
     with desk(site, *made_of(site)) as place:
-        for name, hours in (("old", 48), ("new", 1)):
+        for name, hours in (("old", 30), ("new", 1)):
             left = place.folder / f".setup-tls.{name}"
             left.mkdir()
             (left / "ca.cnf").touch()
@@ -468,3 +477,7 @@ def keys_are_handed_over(site: Site) -> None:
         assert "parsec-server.key: only yours" in done.stdout, done.stdout
         assert not done.stderr, done.stderr
         assert mode(place.folder / "parsec-server.key") == 0o600
+        done = place.run(TLS, NOBODY, [SERVER_GROUP])
+        assert "only yours" not in done.stdout, done.stdout
+        assert mode(place.folder / "parsec-server.key") == 0o640
+        assert (place.folder / "parsec-server.key").stat().st_gid == SERVER_GROUP
