@@ -69,7 +69,7 @@ basicConstraints = critical, CA:TRUE, pathlen:0
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 CONFIG
-    openssl req -new -x509 -sha256 -config "$work/ca.cnf" -key custom-ca.key \
+    openssl req -new -x509 -config "$work/ca.cnf" -key custom-ca.key \
         -days "$ca_days" -set_serial "0x$(openssl rand -hex 15)" -out "$work/custom-ca.crt"
     publish custom-ca.crt
     echo "custom-ca.crt: $state"
@@ -142,10 +142,10 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = $names
 CONFIG
-    openssl req -new -sha256 -config "$work/$1.cnf" -key "$1.key" -out "$work/$1.csr"
+    openssl req -new -config "$work/$1.cnf" -key "$1.key" -out "$work/$1.csr"
     state=$(state_of "$1")
     if [ "$state" != kept ] || [ ! -e "$1.csr" ]; then
-        openssl x509 -req -sha256 -in "$work/$1.csr" -CA custom-ca.crt -CAkey custom-ca.key \
+        openssl x509 -req -in "$work/$1.csr" -CA custom-ca.crt -CAkey custom-ca.key \
             -days "$days" -set_serial "0x$(openssl rand -hex 15)" \
             -extfile "$work/$1.cnf" -extensions certificate -out "$work/$1.crt" 2>/dev/null ||
             fail "openssl could not sign the certificate of $1"
@@ -171,7 +171,6 @@ hand_over_keys() {
 }
 
 make_ca
-running=()
 for service in parsec-s3 parsec-server parsec-proxy; do
     make_certificate "$service" &
     running+=($!)

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from parsec_stack.errors import StackError
-from parsec_stack.mutants.plan import Mutant
+from parsec_stack.mutants.plan import Mutant, flat
 
 FIELDS = {"place", "line", "operator", "becomes", "flavour", "reason"}
 REQUIRED = {"place", "line", "reason"}
@@ -44,11 +44,6 @@ class Entry:
         """How a message names the entry."""
         becomes = "" if self.becomes is None else f" -> {self.becomes}"
         return f"{self.place}: {self.operator or 'any'}: {self.line}{becomes}"
-
-
-def flat(text: str) -> str:
-    """The lines without indentation, in one."""
-    return " / ".join(line.strip() for line in text.splitlines())
 
 
 def load(path: Path) -> list[Entry]:

@@ -37,7 +37,8 @@ MESSAGE = re.compile(r"\b(echo|printf|fail)\b")
 # A line that is one whole command, and may change places with the next.
 NO_COMMAND = re.compile(
     r"^\s*(?:[\w\[\]]+\+?=|local\b|if\b|then\b|else\b|elif\b|fi\b|for\b|while\b|until\b|do\b|done\b"
-    r"|case\b|esac\b|return\b|exit\b|[{}()*;&|]|.*(?:\\|\||&&|;;|\{|\(|then|do|<<\s*'?\w+'?)$)"
+    r"|\w+ = |case\b|esac\b|return\b|exit\b|[\[\"{}()*;&|]"
+    r"|.*(?:\\|\||&&|;;|\{|\(|then|do|<<\s*'?\w+'?)$)"
 )
 
 
@@ -152,8 +153,13 @@ def cut(line: str, start: int, end: int) -> str:
 
 
 def misspelt(match: re.Match[str]) -> str | None:
-    """The whole line with an x behind the token, or before the ending of a file."""
+    """The whole line with an x behind the token, or before the ending of a file.
+
+    A device gives way to another: nothing may be written beside it.
+    """
     token = match[1 if match.re.groups else 0]
+    if token == "/dev/null":
+        return put(match, "/dev/full")
     if token in KEYWORDS:
         return None
     stem, dot, ending = token.rpartition(".")

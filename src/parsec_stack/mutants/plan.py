@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import unified_diff
+from itertools import takewhile
 from pathlib import Path
 
 from parsec_stack.guide import Block, Guide
@@ -16,6 +17,8 @@ from parsec_stack.mutants import pages
 from parsec_stack.mutants.operators import Change, changes
 
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
+# How long a line of code is in a title.
+LENGTH = 100
 # Kinds of blocks whose own text is part of what docs-test follows; files are artifacts.
 OWN_TEXT = ("command", "output", "message", "exception")
 
@@ -43,7 +46,7 @@ class Mutant:
     @property
     def title(self) -> str:
         """What was done where, in one line."""
-        was, now = shortened(self.original), shortened(self.becomes)
+        was, now = around_change(flat(self.original), flat(self.becomes))
         what = f"{was}  ->  {now}" if self.becomes else was
         return f"{self.source}:{self.line}: {self.operator}: {what}"
 
@@ -54,10 +57,23 @@ class Mutant:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def shortened(text: str) -> str:
-    """The text in one line that is not too long."""
-    text = " / ".join(line.strip() for line in text.splitlines())
-    return text if len(text) <= 100 else f"{text[:97]}..."
+def flat(text: str) -> str:
+    """The lines without indentation, in one."""
+    return " / ".join(line.strip() for line in text.splitlines())
+
+
+def around_change(was: str, now: str) -> tuple[str, str]:
+    """Both texts, no longer than a line of a report, with where they begin to differ."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
+    same = len(list(pairs))
+    start = max(0, same - LENGTH // 2) if len(was) > LENGTH else 0
+    return shortened(was, start), shortened(now, start)
+
+
+def shortened(text: str, start: int) -> str:
+    """The text from there on, as far as fits."""
+    end = start + LENGTH
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def candidates(guide: Guide, docs: Path) -> list[Mutant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class Files:
         """Take the folder into which the guide's files were written."""
         self.folder = folder
         self.guide = guide
+        self.known: dict[object, Any] = {}
 
     def text(self, name: str) -> str:
         """The content of a file."""
@@ -30,7 +32,11 @@ class Files:
 
     def composed(self, *names: str, **variables: str) -> Any:
         """What compose makes of these files together, with these variables set."""
-        return compose.config(list(names), self.folder, self.generated | variables)
+        asked = (names, *variables.items())
+        if asked not in self.known:
+            given = self.generated | variables
+            self.known[asked] = compose.config(list(names), self.folder, given)
+        return deepcopy(self.known[asked])
 
     def sourced(self, *names: str, **variables: str) -> dict[str, str]:
         """The environment that bash has after it has sourced these env files in their order."""

@@ -9,7 +9,8 @@ from parsec_stack.guide import Block, Guide
 
 ACCEPT = "nox -s docs-test -- --accept-inventory"
 HEADING = (
-    "# The guide's literal blocks in reading order: id, kind, language, flavours, included file.\n"
+    "# The guide's literal blocks in reading order: id, kind, language, flavours, included file;\n"
+    "# of an excerpt also its length.\n"
     f"# Written by: {ACCEPT}\n"
 )
 
@@ -22,7 +23,9 @@ def render(guide: Guide) -> str:
 def row(block: Block) -> str:
     """One block's line."""
     columns = (block.id, block.kind, block.language, ",".join(block.flavours), block.file or "-")
-    return "  ".join(columns)
+    lines = len(block.text.splitlines())
+    # What an include's marker no longer ends would show more.
+    return "  ".join((*columns, f"{lines} lines") if block.kind == "excerpt" else columns)
 
 
 def difference(guide: Guide, path: Path) -> str:

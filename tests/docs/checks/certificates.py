@@ -52,11 +52,11 @@ def common_name(of: x509.Certificate) -> str:
 
 
 def names_in(path: Path) -> set[str]:
-    """The names and addresses in a certificate or a signing request."""
+    """The names and addresses in a certificate or a signing request, each with its kind."""
     content = path.read_bytes()
     load = x509.load_pem_x509_csr if path.suffix == ".csr" else x509.load_pem_x509_certificate
     names = load(content).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {str(name.value) for name in names}
+    return {f"{'DNS' if isinstance(name, x509.DNSName) else 'IP'}:{name.value}" for name in names}
 
 
 def expiring(site: Site, name: str, *, days: int) -> bytes:
@@ -128,12 +128,13 @@ def certificates_say_what_they_are_for(site: Site) -> None:
     for name in CERTIFIED:
         own = certificate(site, name)
         assert common_name(own) == name
+        assert isinstance(own.signature_hash_algorithm, SHA256), name
         assert usages(own) == {"digital_signature"}, name
         assert list(extension(own, x509.ExtendedKeyUsage)) == [extended], name
         assert not extension(own, x509.BasicConstraints).ca, name
         for kind in (x509.BasicConstraints, x509.KeyUsage):
             assert own.extensions.get_extension_for_class(kind).critical, f"{name}: {kind.__name__}"
-        names = {name, "localhost", "127.0.0.1", "::1"}
+        names = {f"DNS:{name}", "DNS:localhost", "IP:127.0.0.1", "IP:::1"}
         assert names_in(site.folder / f"{name}.crt") == names
         assert names_in(site.folder / f"{name}.csr") == names
         key = extension(authority, x509.SubjectKeyIdentifier).digest

@@ -10,7 +10,9 @@ from typing import Any
 from checks.common import registry
 from checks.services import TLS12_SUITES
 from parsec_stack.stack import PORTS, PROXY_PORTS, SERVICES
+from parsec_stack.verify import env_files
 from parsec_stack.verify.files import Files
+from parsec_stack.verify.tool import output_of
 
 about = registry.about
 
@@ -377,6 +379,15 @@ def check_settings(
     suites = found["PARSEC_SSL_CIPHERS"].split(":")
     assert len(suites) == len(ANSSI) == 12
     assert set(suites) == ANSSI, set(suites) ^ ANSSI
+
+
+@about("parsec-db.env", "parsec-s3.env")
+def credentials_are_asked_for(files: Files) -> None:
+    """Without the credentials an env file says which script makes them."""
+    for name in ("parsec-db.env", "parsec-s3.env"):
+        said = output_of(["bash", "-c", env_files.STRICT, "bash", name], files.folder)
+        assert said.status
+        assert "run gen-credentials.sh first" in said.text, said.text
 
 
 @about("parsec.env")

@@ -9,18 +9,22 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from checks.common import after, mode
+from checks.common import after, mode, values
+from checks.services import object_store
 from parsec_stack.verify.site import Site
 
 TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
 CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
+BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
 WITHIN = 30
+# The group in which the server's container runs.
+SERVER_GROUP = 1234
 NOBODY = 65534
 
 Done = subprocess.CompletedProcess[str]
@@ -34,8 +38,10 @@ class Desk:
         self.folder = folder
         self.environment = site.environment
 
-    def run(self, script: str, user: int | None = None, **variables: str) -> Done:
-        """How the script ends that runs as this user, with these variables set."""
+    def run(
+        self, script: str, user: int | None = None, groups: Sequence[int] = (), **variables: str
+    ) -> Done:
+        """How the script ends that runs as this user, also of these groups."""
         return subprocess.run(
             [f"./{script}"],
             cwd=self.folder,
@@ -46,17 +52,25 @@ class Desk:
             timeout=WITHIN,
             user=user,
             group=user,
+            extra_groups=groups if user else None,
         )
 
     def succeeds(self, script: str, **variables: str) -> str:
         """What the script prints, which must succeed."""
-        done = self.run(script, None, **variables)
+        done = self.run(script, None, (), **variables)
         assert done.returncode == 0, f"{script} ends with {done.returncode}: {done.stderr.strip()}"
+        assert not done.stderr, f"{script} says beside: {done.stderr}"
         return done.stdout
 
     def refuses(self, script: str, *words: str, **variables: str) -> None:
         """The script ends with 1 and says on stderr who it is and these words."""
-        self.is_refusal(script, self.run(script, None, **variables), *words)
+        self.is_refusal(script, self.run(script, None, (), **variables), *words)
+
+    def refuses_after_curl(self, script: str, *words: str, **variables: str) -> None:
+        """The same, after what curl says."""
+        done = self.run(script, None, (), **variables)
+        done.stderr = done.stderr[max(0, done.stderr.find(f"{script}: ")) :]
+        self.is_refusal(script, done, *words)
 
     def is_refusal(self, script: str, done: Done, *words: str) -> None:
         """See that the script has ended so."""
@@ -135,7 +149,7 @@ def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
     leaves_nothing(site, *CREDENTIALS, programs=("openssl", "ln"))
     for program in ("mv", "chmod"):
         with desk(site, *CREDENTIALS) as place:
-            done = place.run(CREDENTIALS[0], None, **place.failing(program))
+            done = place.run(CREDENTIALS[0], None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert not place.temporary(), place.temporary()
 
@@ -181,7 +195,7 @@ def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]
     """When one of the programs fails the file is not made; nor through a dangling link."""
     for program in programs:
         with desk(site, script) as place:
-            done = place.run(script, None, **place.failing(program))
+            done = place.run(script, None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert "created" not in done.stdout, f"it says so when {program} fails: {done.stdout}"
             assert [path.name for path in place.folder.iterdir()] == [script], program
@@ -191,6 +205,81 @@ def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]
         assert done.returncode != 0
         assert "created" not in done.stdout, done.stdout
         assert not place.temporary(), place.temporary()
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_says_what_it_did(site: Site) -> None:
+    """The script says that it has created the bucket, and the next time that it has kept it."""
+    for block in ("bucket-native", "bucket-docker"):
+        said = site.outputs.get(block, "bucket parsec: created, with object lock")
+        assert said.strip() == "bucket parsec: created, with object lock", said
+    with desk(site, *BUCKET) as place:
+        assert place.succeeds(BUCKET[0]).strip() == "bucket parsec: kept, with object lock"
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
+    """Without credentials, a store or the right keys, and for an unlocked bucket, it says why."""
+    script = BUCKET[0]
+    with desk(site, script) as place:
+        place.refuses(script, "parsec-credentials.env is missing", "gen-credentials.sh")
+    with desk(site, *BUCKET) as place:
+        nowhere = "https://localhost:1"
+        place.refuses_after_curl(script, f"{nowhere} does not answer", S3_ENDPOINT=nowhere)
+        (place.folder / "custom-ca.crt").write_bytes(
+            (site.folder / "parsec-proxy.crt").read_bytes()
+        )
+        place.refuses_after_curl(script, "does not answer")
+    with desk(site, *BUCKET) as place:
+        path = place.folder / "parsec-credentials.env"
+        path.write_text(re.sub("(?<=S3_SECRET_KEY=).*", "0" * 40, path.read_text()))
+        place.refuses(script, "refuses the keys of parsec-credentials.env")
+    object_store(site).create_bucket(Bucket="unlocked")
+    with desk(site, *BUCKET) as place:
+        path = place.folder / script
+        path.write_text(path.read_text().replace("bucket=parsec\n", "bucket=unlocked\n"))
+        place.refuses(script, "the bucket unlocked exists without object lock")
+    object_store(site).delete_bucket(Bucket="unlocked")
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_waits_for_nobody(site: Site) -> None:
+    """The script waits 20 s for an answer, and its keys never stand on a command line."""
+    with desk(site, *BUCKET) as place:
+        spied = place.failing("curl", 'printf "%s " "$@" >arguments; cat >/dev/null; exit 28')
+        place.refuses(BUCKET[0], "does not answer", **spied)
+        arguments = (place.folder / "arguments").read_text()
+        known = values(place.folder / "parsec-credentials.env")
+        assert "--max-time 20 " in arguments, arguments
+        assert "--silent --show-error" in arguments, arguments
+        assert known["S3_SECRET_KEY"] not in arguments
+        assert known["S3_ACCESS_KEY"] not in arguments
+
+
+@after("ping-mail-native", "ping-mail-docker")
+def the_mail_script_says_where_it_arrived(site: Site) -> None:
+    """The script names the inbox; without a catcher, or without its inbox, it says so."""
+    script, ports = "ping-mailhog.sh", site.stack.ports
+    inbox = f"http://127.0.0.1:{ports['INBOX']}"
+    for block in ("ping-mail-native", "ping-mail-docker"):
+        said = site.outputs.get(block, f"mail arrived: {inbox}").strip()
+        assert said == f"mail arrived: {inbox}", said
+    with desk(site, script) as place:
+        nap = place.failing("sleep", "exit 0")
+        place.refuses_after_curl(
+            script, "no mail was taken at 127.0.0.1:1:", STACK_SMTP_PORT="1", **nap
+        )
+        place.refuses(
+            script, "did not arrive in the inbox at http://127.0.0.1:1", STACK_INBOX_PORT="1", **nap
+        )
+        usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
+        spied = place.failing("curl", 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7')
+        spied["PATH"] = f"{nap['PATH'].partition(os.pathsep)[0]}{os.pathsep}{spied['PATH']}"
+        place.run(script, None, (), **usual, **spied)
+        arguments = (place.folder / "arguments").read_text()
+        assert arguments.count("smtp://127.0.0.1:1025 ") == 26, arguments[:300]
+        assert "--max-time 10 " in arguments, arguments[:300]
+        assert "--mail-from ping@example.com --mail-rcpt admin@example.com " in arguments
 
 
 TLS = "setup-tls.sh"
@@ -221,6 +310,7 @@ def the_tls_script_says_what_it_did(site: Site) -> None:
         kept = {f"{name}.crt": "kept" for name in names}
         said = states(place.succeeds(TLS))
         assert {name: said.get(name) for name in kept} == kept, said
+        assert "created" not in said.values(), said
         assert not place.temporary(), place.temporary()
 
 
@@ -301,7 +391,8 @@ def names_can_be_added(site: Site) -> None:
         for name in ("parsec-server", "parsec-proxy"):
             assert said[f"{name}.crt"] == "renewed: its names or key have changed", said
             assert names_in(place.folder / f"{name}.crt") == {
-                name, "localhost", "127.0.0.1", "::1", *given.split(),
+                f"DNS:{name}", "DNS:localhost", "IP:127.0.0.1", "IP:::1",
+                "DNS:parsec.example.com", "DNS:*.example.org", "IP:192.0.2.7", "IP:2001:db8::7",
             }  # fmt: skip
             assert names_in(place.folder / f"{name}.csr") == names_in(place.folder / f"{name}.crt")
         said = states(place.succeeds(TLS, TLS_NAMES=given))
@@ -326,12 +417,13 @@ def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
     with desk(site, TLS) as place:
         place.refuses(TLS, "openssl is missing", **place.bare())
         for program in ("mv", "ln"):
-            done = place.run(TLS, None, **place.failing(program))
+            done = place.run(TLS, None, (), **place.failing(program))
             assert done.returncode != 0, f"it succeeds when {program} fails"
             assert not place.temporary(), place.temporary()
     with desk(site, TLS) as place:
         (place.folder / "custom-ca.key").symlink_to("nowhere")
         place.refuses(TLS, "custom-ca.key cannot be written")
+        assert not place.run(TLS).stdout
     if os.geteuid() == 0:
         with desk(site, TLS) as place:
             place.is_refusal(TLS, place.run(TLS, NOBODY), "not writable")
@@ -355,7 +447,7 @@ def an_interruption_leaves_nothing(site: Site) -> None:
         assert process.wait(WITHIN) == 130
         assert not place.temporary(), place.temporary()
     with desk(site, *made_of(site)) as place:
-        for name, hours in (("old", 48), ("new", 1)):
+        for name, hours in (("old", 30), ("new", 1)):
             left = place.folder / f".setup-tls.{name}"
             left.mkdir()
             (left / "ca.cnf").touch()
@@ -385,3 +477,7 @@ def keys_are_handed_over(site: Site) -> None:
         assert "parsec-server.key: only yours" in done.stdout, done.stdout
         assert not done.stderr, done.stderr
         assert mode(place.folder / "parsec-server.key") == 0o600
+        done = place.run(TLS, NOBODY, [SERVER_GROUP])
+        assert "only yours" not in done.stdout, done.stdout
+        assert mode(place.folder / "parsec-server.key") == 0o640
+        assert (place.folder / "parsec-server.key").stat().st_gid == SERVER_GROUP

@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import after, mode, unchanged_by, values
@@ -231,8 +231,11 @@ def the_server_answers(site: Site) -> None:
 def services_listen_on_loopback_alone(site: Site) -> None:
     """No service can be reached from another machine; with Docker the proxy can."""
     if site.flavour == "native":
-        open_ports = [address for address in listening(site) if address != "127.0.0.1"]
-        assert not open_ports, f"listening on {', '.join(open_ports)}"
+        open_to_all = [address for address in listening(site) if address.ip != "127.0.0.1"]
+        assert not open_to_all, f"listening on {open_to_all}"
+        known = {port for _, port in flavour_of(site).inner_ports(site.stack)}
+        strange = {address.port for address in listening(site)} - known
+        assert not strange, f"listening on {strange}, which no page names"
         return
     for name, container in flavour_of(site).containers(site.stack).items():
         for port in container.attrs["Ports"]:
@@ -240,16 +243,37 @@ def services_listen_on_loopback_alone(site: Site) -> None:
             assert not outside or name == "parsec-proxy", f"{name} on {port['IP']}"
 
 
-def listening(site: Site) -> Iterator[str]:
-    """The addresses on which the site's processes listen."""
+def listening(site: Site) -> Iterator[Any]:
+    """The addresses and ports on which the site's processes listen."""
     import psutil
 
     from parsec_stack.verify import processes
 
     for process in processes.within(site.folder):
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                yield connection.laddr.ip
+        with suppress(psutil.NoSuchProcess):  # some last for a moment only
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    yield connection.laddr
+
+
+@after("start-native")
+def the_stores_parts_trust_nobody(site: Site) -> None:
+    """The ports behind the object store's own neither give nor take anything without a key."""
+    inner = site.stack.ports["S3"]
+    for step, path in ((3, "/1,01637037d6"), (5, "/buckets/docs-test")):
+        assert http_status(inner + step, "PUT", path) == 401, f"port {inner + step} takes data"
+        assert http_status(inner + step, "GET", path) == 401, f"port {inner + step} gives data"
+
+
+def http_status(port: int, method: str, path: str) -> int:
+    """What the service on this port of this machine answers to a request of a few bytes."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, b"docs-test" if method == "PUT" else None)
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 @after("start-native", "start-docker")

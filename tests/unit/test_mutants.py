@@ -1,0 +1,284 @@
+"""The mutants: what is planted where, what is drawn, kept, grouped and counted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from parsec_stack.errors import StackError
+from parsec_stack.guide import Block, Guide
+from parsec_stack.mutants import changed, equivalents, pages, plan
+from parsec_stack.mutants.operators import changes
+from parsec_stack.mutants.plan import Mutant
+from parsec_stack.mutants.report import Report, Row
+from parsec_stack.mutants.run import grouped
+from parsec_stack.mutants.store import Store
+from parsec_stack.mutants.trial import Verdict
+
+
+def becomes(line: str, language: str, operator: str) -> list[str]:
+    """What a line becomes by this operator."""
+    found = changes(line, language)
+    return [new for one in found if one.operator == operator for new in one.lines]
+
+
+@pytest.mark.parametrize(
+    ("line", "language", "operator", "expected"),
+    [
+        ("umask 077", "bash", "mode", ["umask 022"]),
+        ("chmod = 0600", "ini", "mode", ["chmod = 0666"]),
+        ("ssl_protocols TLSv1.2 TLSv1.3;", "nginx", "cipher",
+         ["ssl_protocols TLSv1.3;", "ssl_protocols TLSv1.2;"]),
+        ("proxy_set_header Host $http_host;", "nginx", "header",
+         ["proxy_set_header Hostx $http_host;"]),
+        ("if hangs; then", "bash", "condition", ["if ! hangs; then"]),
+        ("curl --silent --max-time 5 x", "bash", "flag",
+         ["curl --max-time 5 x", "curl --silent 5 x"]),
+        ('weed -ip="$S3_HOST" -v=1', "bash", "flag", ["weed -v=1", 'weed -ip="$S3_HOST"']),
+        ("  - -webdav=false", "yaml", "flag", []),
+        ("test: [CMD, x, --quiet]", "yaml", "flag", ["test: [CMD, x]"]),
+        ("HOST=127.0.0.1", "env", "address", ["HOST=0.0.0.0"]),
+        ("PORT=${P:-5432}", "env", "port", ["PORT=${P:-15432}"]),
+        ("interval: 2s", "yaml", "number", ["interval: 12s"]),
+        ("image: nginx:1.31.3", "yaml", "number", []),
+        ("mv a/b.crt c", "bash", "path", ["mv a/bx.crt c"]),
+        ("http2 on;", "nginx", "switch", ["http2 off;"]),
+        ("export NAME=x", "bash", "name", ["export NAMEx=x"]),
+        ("read_only: true", "yaml", "name", ["read_onlyx: true"]),
+        ("plain HTTP: 301", "text", "number", ["plain HTTP: 1301"]),
+        ('fail "nothing of this is code"', "bash", "word", []),
+    ],
+)  # fmt: skip
+def test_tokens_are_recognised(
+    line: str, language: str, operator: str, expected: list[str]
+) -> None:
+    """Each kind of token becomes a wrong one, and only in its languages."""
+    assert becomes(line, language, operator) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("# a comment\n\n   # another", "bash"), ("; a comment", "ini"), ("", "text")],
+)
+def test_what_changes_nothing_is_not_mutated(text: str, language: str) -> None:
+    """Comments and blank lines are left alone."""
+    assert changes(text, language) == []
+
+
+def test_the_interpreter_is_no_comment() -> None:
+    """The first line of a script can be removed."""
+    assert next(one.operator for one in changes("#!/usr/bin/env bash\n", "bash")) == "remove"
+
+
+def test_commands_are_swapped() -> None:
+    """Two commands change places, but no part of a longer one."""
+    text = "mkdir x\ntouch x/y\nif a; then\n    b \\\n        c\nfi"
+
+    swaps = [one for one in changes(text, "bash") if one.operator == "swap"]
+
+    assert [one.lines for one in swaps] == [("touch x/y", "mkdir x")]
+
+
+def test_a_healthcheck_is_content() -> None:
+    """The whole test gives way to one that cannot fail."""
+    text = "healthcheck:\n  test:\n    - CMD\n    - probe\n  interval: 2s"
+
+    (change,) = [one for one in changes(text, "yaml") if one.operator == "healthcheck"]
+
+    assert (change.start, change.count) == (1, 3)
+    assert change.lines == ('  test: [CMD, "true"]',)
+
+
+def test_markup_is_mutated() -> None:
+    """Tags are misspelt; options, markers, annotations and the flavour are left out."""
+    text = (
+        ":flavour: native\n\n.. except: a reason\n\n"
+        ".. code-block:: bash\n   :name: x\n\n   true\n\n"
+        ".. literalinclude:: a.yaml\n   :language: yaml\n   :end-at: z\n"
+    )
+
+    found = [(one.operator, one.token, one.lines) for one in pages.changes(text)]
+
+    assert found == [
+        ("annotation", "except: a reason", ()),
+        ("language", "bash", (".. code-block:: bsah",)),
+        ("name", ":name: x", ()),
+        ("language", "yaml", ("   :language: ymal",)),
+        ("marker", ":end-at: z", ()),
+        ("flavour", "native", ()),
+    ]
+
+
+def block(name: str, text: str, kind: str = "command", file: str | None = None) -> Block:
+    """A block of a guide."""
+    return Block(
+        page="p", source="docs/p.rst", line=1, text=text, language="bash", kind=kind,  # type: ignore[arg-type]
+        flavours=("native",), id=f"p-{name}", file=file, text_line=5,
+        name=name if kind == "command" else None, target=name if file else None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def guide() -> Guide:
+    """A guide of a script, which it also shows in part, and two commands."""
+    script = "#!/bin/bash\nfirst 1\nsecond 2"
+    excerpt = block("excerpt", "second 2", "excerpt", "deploy/s")
+    return Guide(
+        [
+            Block(**vars(block("s", script, "file", "deploy/s")) | {"text_line": 1}),
+            Block(**vars(excerpt) | {"text_line": 3, "target": "s"}),
+            block("one", "./s --all"),
+            block("two", "rm x"),
+        ]
+    )
+
+
+@pytest.fixture
+def every(guide: Guide, tmp_path: Path) -> list[Mutant]:
+    """All its mutants."""
+    return plan.candidates(guide, tmp_path)
+
+
+def find(every: list[Mutant], operator: str, token: str) -> Mutant:
+    """The mutant of this operator and token."""
+    (found,) = [one for one in every if (one.operator, one.token) == (operator, token)]
+    return found
+
+
+def test_an_artifact_is_mutated_wherever_it_is_shown(guide: Guide, every: list[Mutant]) -> None:
+    """The whole file and its excerpt get the same fault."""
+    whole, excerpt, *_ = plan.mutated(guide, [find(every, "number", "2")]).blocks
+
+    assert whole.text == "#!/bin/bash\nfirst 1\nsecond 12"
+    assert excerpt.text == "second 12"
+
+
+def test_faults_are_planted_together(guide: Guide, every: list[Mutant]) -> None:
+    """Of several faults each finds its line, whatever the others remove."""
+    some = [find(every, "remove", "first 1"), find(every, "number", "2")]
+
+    assert plan.mutated(guide, some).blocks[0].text == "#!/bin/bash\nsecond 12"
+
+
+def test_blocks_are_swapped(guide: Guide, every: list[Mutant]) -> None:
+    """Commands that follow each other get each other's text."""
+    *_, one, two = plan.mutated(guide, [find(every, "swap blocks", "p-two")]).blocks
+
+    assert (one.text, two.text) == ("rm x", "./s --all")
+
+
+def test_a_seed_draws_the_same(every: list[Mutant]) -> None:
+    """One mutant of each line and kind, the same whenever the seed is."""
+    drawn = plan.chosen(every, 7)
+    lines = [(one.place, one.edits[0][1].start, one.operator) for one in drawn]
+
+    assert drawn == plan.chosen(every, 7)
+    assert len(lines) == len(set(lines))
+
+
+def test_keys_do_not_depend_on_line_numbers(guide: Guide, tmp_path: Path) -> None:
+    """A line that moves keeps its key."""
+    before = find(plan.candidates(guide, tmp_path), "number", "2")
+    first = guide.blocks[0]
+    moved = Guide([Block(**vars(first) | {"text": first.text.replace("\n", "\n\n", 1)})])
+
+    assert find(plan.candidates(moved, tmp_path), "number", "2").key == before.key
+
+
+def test_neighbours_are_not_grouped(every: list[Mutant]) -> None:
+    """A group holds no two faults of one line or of lines side by side."""
+    for group in grouped(every):
+        for number, one in enumerate(group):
+            assert not any(plan.overlap(one, other) for other in group[number + 1 :])
+
+
+def test_results_belong_to_a_state(tmp_path: Path) -> None:
+    """What was found is found again, in the same state alone; a broken line is passed over."""
+    path = tmp_path / "results.jsonl"
+    Store(path, "one").add([("a", Verdict(True, "tools", "why"))])
+    with path.open("a") as file:
+        file.write('{"mutant": "b", "sta')
+
+    assert Store(path, "one").known() == {"a": Verdict(True, "tools", "why")}
+    assert Store(path, "two").known() == {}
+    assert set(Store(path, "two").known(of_any_state=True)) == {"a"}
+
+
+def entries(tmp_path: Path, text: str) -> list[equivalents.Entry]:
+    """What a file of equivalents says."""
+    path = tmp_path / "equivalents.toml"
+    path.write_text(text)
+    return equivalents.load(path)
+
+
+def test_reasons_cover_their_mutants(every: list[Mutant], tmp_path: Path) -> None:
+    """An entry covers the mutants of its line; one that covers none is stale."""
+    text = (
+        '[[equivalent]]\nplace = "deploy/*"\nline = "second 2"\noperator = "number"\nreason = "r"\n'
+        '[[equivalent]]\nplace = "deploy/s"\nline = "third 3"\nreason = "gone"\n'
+    )
+    known = entries(tmp_path, text)
+
+    assert equivalents.reason_for(find(every, "number", "2"), known) == "r"
+    assert not equivalents.reason_for(find(every, "number", "1"), known)
+    assert list(equivalents.without_mutant(known, every)) == [
+        "stale: there is no such mutant any more: deploy/s: any: third 3"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ['[[equivalent]]\nplace = "x"\nline = "y"', "no toml", '[[equivalent]]\nwhy = ""']
+)
+def test_reasons_are_complete(text: str, tmp_path: Path) -> None:
+    """An entry without a reason is refused, and so is a file that cannot be read."""
+    with pytest.raises(StackError, match=r"equivalents\.toml"):
+        entries(tmp_path, text)
+
+
+def test_one_flavour_has_reasons_of_its_own(tmp_path: Path) -> None:
+    """What is equivalent in one flavour is not so in a run of both."""
+    text = '[[equivalent]]\nplace = "x"\nline = "y"\nreason = "z"\nflavour = "native"'
+    known = entries(tmp_path, text)
+
+    assert equivalents.applicable(known, ("native",)) == known
+    assert equivalents.applicable(known, ("native", "docker")) == []
+    assert equivalents.applicable(known, ("docker",)) == []
+
+
+def test_touched_lines_are_those_added(every: list[Mutant]) -> None:
+    """The diff's new line numbers choose the mutants."""
+    diff = "--- a/deploy/s\n+++ b/deploy/s\n@@ -3,0 +3 @@\n+second 2\n@@ -9,2 +9,0 @@\n-x\n-y\n"
+    lines = changed.parse(diff)
+
+    assert lines == {"deploy/s": {3}}
+    concerned = changed.concerned(every, lines)
+    assert concerned
+    assert all("second 2" in one.original for one in concerned)
+
+
+def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -> None:
+    """Killed of those that are not equivalent; an equivalent that is killed is stale."""
+    first, second, third, fourth = every[:4]
+    rows = [
+        Row(first, Verdict(True, "tools")),
+        Row(second, Verdict(False, "native")),
+        Row(third, Verdict(False, "native"), "a reason"),
+        Row(fourth, Verdict(True, "tools"), "a stale reason"),
+    ]
+    report = Report(rows, seed=0, flavours=("native",), scope="all", started=datetime.now(UTC),
+                    notes=[])  # fmt: skip
+    content = report.as_json()
+    report.write(tmp_path)
+
+    assert (content["killed"], content["survived"], content["equivalent"]) == (2, 1, 1)
+    assert content["score"] == pytest.approx(2 / 3, abs=1e-4)
+    assert [row.mutant for row in report.stale] == [fourth]
+    assert second.title in (tmp_path / "report.html").read_text().replace("&gt;", ">")
+
+
+def test_limits_of_time_are_told_from_other_failures() -> None:
+    """Only what a busy machine may cause is tried again."""
+    assert Verdict(True, "native", "not ready in time: parsec-s3").hasty
+    assert not Verdict(True, "native", "exit status 1").hasty
