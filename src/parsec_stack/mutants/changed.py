@@ -35,8 +35,12 @@ def base_of(root: Path, reference: str = "") -> str:
         if found and head and found != head.strip():
             return found
     before = git(root, "rev-parse", "--verify", "--quiet", "HEAD~1")
-    return before.strip() if before else fail(
-        "git knows no earlier commit: name one by --base, or fetch the history that is missing"
+    return (
+        before.strip()
+        if before
+        else fail(
+            "git knows no earlier commit: name one by --base, or fetch the history that is missing"
+        )
     )
 
 
