@@ -138,7 +138,7 @@ def faults(view: View) -> str:
 def matrix(view: View) -> str:
     """The versions of the Parsec server that the guide was followed with."""
     report = read_json(view.build / "docs-matrix" / "report.json")
-    found = sorted(name for name, value in report.items() if isinstance(value, dict))
+    others = [row["version"] for row in report.get("versions", []) if row["outcome"] == "verified"]
     seen = dict.fromkeys(
         f"{way_of(one.flavour)}: {versions(one.record)}"
         for one in view.findings
@@ -146,8 +146,8 @@ def matrix(view: View) -> str:
     )
     items = "".join(f"<li>{escape(text)}</li>" for text in seen)
     body = f"<ul>{items}</ul>" if items else "<p>None yet.</p>"
-    if found:
-        body += f"<p>Tested beside them: Parsec {escape(', '.join(found))}.</p>"
+    if others:
+        body += f"<p>Followed on bare metal with Parsec {escape(', '.join(others))}, too.</p>"
     return body
 
 

@@ -165,7 +165,12 @@ REPORTS = {
         "killed": 19, "survived": 1, "equivalent": 2, "score": 0.95,
         "survivors": [{"title": "port 1 < 2", "diff": "-a\n+b <c>"}],
     },
-    "docs-matrix": {"3.6.1": {"outcome": "passed"}},
+    "docs-matrix": {
+        "versions": [
+            {"version": "3.6.1", "outcome": "verified"},
+            {"version": "3.9.3", "outcome": "failed"},
+        ]
+    },
     "faults": {"kill parsec-s3": {"seconds_until_it_serves": 1.25, "blocks_read_back": 7}},
 }  # fmt: skip
 
@@ -195,4 +200,4 @@ def test_summary(mini: Mini) -> None:
     assert "not noticed: port 1 &lt; 2" in text
     assert ">-a\n+b &lt;c&gt;</pre>" in text
     assert "<td>1.2 s</td><td>7</td>" in text
-    assert "Parsec 3.6.1" in text
+    assert "with Parsec 3.6.1, too." in text

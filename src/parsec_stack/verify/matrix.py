@@ -97,7 +97,7 @@ def try_version(version: str) -> Row:
     return {
         "version": version,
         "python": python,
-        "installed": found["versions"]["parsec"],
+        "installed": found["versions"]["native"]["Parsec"],
         "blocks": found["summary"],
     }
 
