@@ -23,6 +23,8 @@ from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 
 BLOCK_SIZE = 65536
+# Seconds between two attempts to read.
+POLL = 0.05
 # How long an event may take to arrive, in seconds; less than the pause between two keepalives.
 EVENT_WITHIN = 15
 LINK = re.compile(r"https://\S+?/redirect/[^\s\"'<>\]),]+")
@@ -76,12 +78,27 @@ def write_block(server: Server, traces: Traces) -> None:
     traces.blocks[block] = content.hex()
 
 
-def read_back(stack: Stack, traces: Traces) -> None:
-    """Read all that was written; StackError for what is lost or differs."""
-    server = server_of(stack)
+def read_back(stack: Stack, traces: Traces, within: float = 0.0) -> None:
+    """Read all that was written; StackError for what is lost or differs.
+
+    An object store that has just been started may take some seconds until it finds what it has:
+    ``within`` is how long to try.
+    """
+    server, deadline = server_of(stack), time.monotonic() + within
     for block, content in traces.blocks.items():
-        if client.read_block(server, traces.device, traces.realm, block).hex() != content:
+        if read_block(server, traces, block, deadline).hex() != content:
             raise StackError(f"the block {block} is not what was written")
+
+
+def read_block(server: Server, traces: Traces, block: str, deadline: float) -> bytes:
+    """Read one block, again and again until the deadline if the server cannot."""
+    while True:
+        try:
+            return client.read_block(server, traces.device, traces.realm, block)
+        except StackError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)
 
 
 def new_organization(stack: Stack, server: Server) -> Device:

@@ -125,20 +125,8 @@ class Writers:
         """Read all that was acknowledged; how many blocks that is."""
         written = [self.traces, *self.organizations]
         for traces in written:
-            read(self.stack, traces)
+            smoke.read_back(self.stack, traces, within=SERVES_WITHIN)
         return sum(len(traces.blocks) for traces in written)
-
-
-def read(stack: Stack, traces: Traces) -> None:
-    """Read these; the object store may need a while until it finds what it has."""
-    deadline = time.monotonic() + MINUTES
-    while True:
-        try:
-            return smoke.read_back(stack, traces)
-        except StackError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL)
 
 
 @contextmanager
@@ -300,7 +288,7 @@ def test_expired_certificates(stack: Stack) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     await_service(stack)
     seconds = time.monotonic() - started
-    read(stack, traces)
+    smoke.read_back(stack, traces, within=SERVES_WITHIN)
     record(stack, "certificates expired", seconds_until_it_serves=seconds)
 
 

@@ -14,6 +14,8 @@ from parsec_stack import smoke, stack
 from parsec_stack.errors import StackError
 
 BLOCKS = 3
+# Seconds that an object store may take to find its blocks after its start.
+WITHIN = 60.0
 
 
 def main(verb: str, path: Path) -> None:
@@ -25,7 +27,7 @@ def main(verb: str, path: Path) -> None:
             json.dump(smoke.write(chosen, BLOCKS).as_json(), file)
     else:
         traces = smoke.Traces.from_json(json.loads(path.read_text()))
-        smoke.read_back(chosen, traces)
+        smoke.read_back(chosen, traces, WITHIN)
         print(len(traces.blocks))
 
 

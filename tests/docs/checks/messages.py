@@ -7,6 +7,7 @@ import time
 
 from checks.common import registry, values
 from parsec_stack import probes, schema
+from parsec_stack.errors import StackError
 from parsec_stack.verify.site import Site, is_free
 
 provokes = registry.provokes
@@ -168,25 +169,20 @@ def mail_login(site: Site) -> str:
 
 
 def ask_for_mail(site: Site, port: int) -> None:
-    """Ask the server on this port, once it answers, for the mail that begins an account."""
-    import http.client
-    import ssl
-
-    from parsec._parsec import ApiVersion, EmailAddress, anonymous_server_cmds
+    """Let the server on this port, once it answers, try to send an invitation."""
+    from parsec_stack import client, smoke
 
     ca_file = site.folder / "custom-ca.crt"
     deadline = time.monotonic() + WITHIN
     while not probes.serves_parsec(port, ca_file):
         assert time.monotonic() < deadline, "the server with a mail login does not answer"
         time.sleep(0.05)
-    commands = anonymous_server_cmds.latest.account_create_send_validation_email
-    body = commands.Req(email=EmailAddress("alice@example.com")).dump()
-    context = ssl.create_default_context(cafile=str(ca_file))
-    connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
-    headers = {
-        "Api-Version": str(ApiVersion.API_LATEST_VERSION),
-        "Content-Type": "application/msgpack",
-    }
-    connection.request("POST", "/anonymous_server", body, headers)
-    connection.getresponse().read()
-    connection.close()
+    server = client.Server(port, ca_file)
+    device = smoke.new_organization(site.stack, server)
+    try:
+        client.invite(server, device, "bob@example.com")
+    except StackError as error:
+        if "could not send the invitation" not in str(error):
+            raise
+        return
+    raise AssertionError("the server has sent a mail without logging in")

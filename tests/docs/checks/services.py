@@ -123,7 +123,7 @@ def what_was_written_is_there_after_a_restore(site: Site) -> None:
     from parsec_stack import smoke
 
     await_ready(site, SERVICES)
-    smoke.read_back(site.stack, smoke.Traces.from_json(WRITTEN[site.flavour]))
+    smoke.read_back(site.stack, smoke.Traces.from_json(WRITTEN[site.flavour]), site.patience)
 
 
 def object_store(site: Site, **changes: str) -> Any:
