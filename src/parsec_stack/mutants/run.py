@@ -132,7 +132,11 @@ class Run:
 
     def begin(self) -> None:
         """Follow the guide up to the first service, where that is what a mutant concerns."""
-        todo = [mutant for mutant in self.missing() if self.is_of_beginning(mutant)]
+        todo = [
+            mutant
+            for mutant in self.missing()
+            if self.is_of_beginning(mutant) and not reason_for(mutant, self.plan.entries)
+        ]
         with self.progress.stage("before the services", len(todo)):
             self.try_each(todo, self.plan.flavours[0], "first")
 
