@@ -22,7 +22,7 @@ from parsec_stack.mutants.progress import Progress
 from parsec_stack.mutants.store import Results, Store
 from parsec_stack.mutants.trial import Seen, Verdict
 from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
-from parsec_stack.verify import site
+from parsec_stack.verify import processes, site
 from parsec_stack.verify.site import PREFIX
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
@@ -77,6 +77,7 @@ class Run:
                 process.terminate()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.manager.shutdown()
+        processes.clear_abandoned()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def go(self) -> Results:
@@ -132,7 +133,11 @@ class Run:
 
     def begin(self) -> None:
         """Follow the guide up to the first service, where that is what a mutant concerns."""
-        todo = [mutant for mutant in self.missing() if self.is_of_beginning(mutant)]
+        todo = [
+            mutant
+            for mutant in self.missing()
+            if self.is_of_beginning(mutant) and not reason_for(mutant, self.plan.entries)
+        ]
         with self.progress.stage("before the services", len(todo)):
             self.try_each(todo, self.plan.flavours[0], "first")
 

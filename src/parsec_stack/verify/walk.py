@@ -348,6 +348,8 @@ class Walk:
 
 def mismatch(block: Block, site: Site, texts: list[str]) -> str:
     """Where the stated text departs from all that was printed; empty if it does not."""
+    if not re.search(r"\w", block.text):
+        return "nothing is stated"
     if not texts:
         return "nothing was printed"
     stated = render(block.text, site.stack.moved_ports, site.values)
