@@ -39,6 +39,8 @@ ENV_FILES = (
 )
 # What the guide's scripts generate; without a value of each the services do not start.
 GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
+# Where the guide's backup lies.
+BACKUP = "parsec.dump"
 # The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
 CERTIFICATES = tuple(f"parsec-{name}.crt" for name in ("s3", "server", "proxy"))
@@ -201,6 +203,7 @@ def backup(stack: Stack) -> None:
     require_up(stack)
     settle(stack, ("parsec-postgres",))
     run(stack, "backup")
+    say(f"  written to {shown(stack.folder / BACKUP)}")
 
 
 def restore(stack: Stack, *, confirmed: bool) -> None:
@@ -241,7 +244,7 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
 
 def remove_files(stack: Stack) -> list[str]:
     """Delete what the stack has put into its folder; the names of what stays."""
-    made = {"data", "log", "run", "secrets", ".lock", "migrate.log", "parsec.dump"}
+    made = {"data", "log", "run", "secrets", ".lock", "migrate.log", BACKUP}
     made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
         stack.state.get("artifacts", {})
     )
