@@ -216,7 +216,7 @@ def mutated(guide: Guide, mutants: Iterable[Mutant]) -> Guide:
     for mutant in mutants:
         for place, change in mutant.edits:
             edits[place].append(change)
-    return Guide([with_edits(block, edits) for block in guide.blocks])
+    return Guide([with_edits(block, edits) for block in guide.blocks], guide.claims)
 
 
 def with_edits(block: Block, edits: dict[str, list[Change]]) -> Block:

@@ -27,6 +27,8 @@ from parsec_stack.verify.site import PREFIX
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
 GROUP = 8
+# What only time has killed is tried again with so many times fewer walks at once.
+PEACE = 2
 # So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
 CONTROL = 40
 
@@ -116,14 +118,24 @@ class Run:
         """Ask the tools and what needs no service."""
         todo = self.missing()
         with self.progress.stage("tools", len(todo)):
-            waiting = {
-                self.pool.submit(trial.judge, mutant, self.seen_of(mutant)): mutant
-                for mutant in todo
-            }
-            for future in done_ones(waiting):
-                if verdict := future.result():
-                    self.conclude(waiting[future], verdict)
-                self.progress.step()
+            self.take_kills(
+                {
+                    self.pool.submit(trial.judge, mutant, self.seen_of(mutant)): mutant
+                    for mutant in todo
+                }
+            )
+
+    def weigh(self, todo: Sequence[Mutant]) -> None:
+        """Ask what the prose says, which takes longer than a tool and less than a walk."""
+        with self.progress.stage("prose", len(todo)):
+            self.take_kills({self.pool.submit(trial.weigh, mutant): mutant for mutant in todo})
+
+    def take_kills(self, waiting: dict[Future[Verdict | None], Mutant]) -> None:
+        """Keep the kills as they come; who has no verdict is tried further."""
+        for future in done_ones(waiting):
+            if verdict := future.result():
+                self.conclude(waiting[future], verdict)
+            self.progress.step()
 
     def seen_of(self, mutant: Mutant) -> dict[str, Seen]:
         """What a stated output or message is compared with."""
@@ -157,6 +169,7 @@ class Run:
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             self.try_each(single, flavour, "early")
+        self.weigh([mutant for mutant in self.missing() if flavour in mutant.flavours])
         todo = [mutant for mutant in self.missing() if flavour in mutant.flavours]
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups(todo, flavour)
@@ -173,36 +186,40 @@ class Run:
         return script or bool(reason_for(mutant, self.plan.entries))
 
     def try_each(self, mutants: Sequence[Mutant], flavour: Flavour, extent: str) -> None:
-        """Follow the guide with one mutant at a time, and again alone what only time has killed.
+        """Follow the guide with one mutant at a time, and again in peace what only time has killed.
 
         Kills count when the unmutated guide has passed among them; StackError if it does not.
         """
         hasty: list[Mutant] = []
         for some in batched(mutants, CONTROL):
-            control = extent != "first"
-            waiting: dict[Future[Verdict], Mutant | None] = {
-                self.pool.submit(trial.follow, [mutant], flavour, extent, False): mutant
-                for mutant in some
-            }
-            if control:
-                waiting[self.pool.submit(trial.follow, [], flavour, extent, False)] = None
-            killed: list[tuple[Mutant, Verdict]] = []
-            for future in done_ones(waiting):
-                verdict, mutant = future.result(), waiting[future]
-                if mutant is None:
-                    self.pass_control(verdict, flavour, extent)
-                    continue
+            for mutant, verdict in self.try_some(some, flavour, extent):
                 self.progress.step()
                 if verdict.hasty:
                     hasty.append(mutant)
                 elif verdict.killed:
-                    killed.append((mutant, verdict))
-            for mutant, verdict in killed:
-                self.conclude(mutant, verdict)
-        for mutant in hasty:
-            verdict = self.pool.submit(trial.follow, [mutant], flavour, extent, True).result()
-            if verdict.killed:
-                self.conclude(mutant, verdict)
+                    self.conclude(mutant, verdict)
+        for few in batched(hasty, max(1, self.plan.jobs // PEACE)):
+            for mutant, verdict in self.try_some(few, flavour, extent, patient=True):
+                if verdict.killed:
+                    self.conclude(mutant, verdict)
+
+    def try_some(
+        self, mutants: Sequence[Mutant], flavour: Flavour, extent: str, *, patient: bool = False
+    ) -> list[tuple[Mutant, Verdict]]:
+        """What becomes of these mutants, all at once, and of the unmutated guide among them."""
+        waiting: dict[Future[Verdict], Mutant | None] = {
+            self.pool.submit(trial.follow, [mutant], flavour, extent, patient): mutant
+            for mutant in mutants
+        }
+        if extent != "first" and not patient:
+            waiting[self.pool.submit(trial.follow, [], flavour, extent, False)] = None
+        found: list[tuple[Mutant, Verdict]] = []
+        for future in done_ones(waiting):
+            if mutant := waiting[future]:
+                found.append((mutant, future.result()))
+            else:
+                self.pass_control(future.result(), flavour, extent)
+        return found
 
     def pass_control(self, verdict: Verdict, flavour: Flavour, extent: str) -> None:
         """Let the unmutated guide, if it failed among others, pass alone; StackError if not."""

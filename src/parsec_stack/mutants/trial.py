@@ -22,19 +22,21 @@ from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants.plan import Mutant, mutated, planted
 from parsec_stack.shell import Shell, failure_message, render_command
-from parsec_stack.stack import Flavour, Stack
-from parsec_stack.verify import compose, inventory
+from parsec_stack.stack import FLAVOURS, Flavour, Stack
+from parsec_stack.verify import compose, emphasis, inventory, settings, versions
 from parsec_stack.verify.artifacts import Findings
+from parsec_stack.verify.claims import Claims
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import Site, environment, is_free, prepare
+from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import Walk, mismatch
 
 # Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
 BLOCK_TIMEOUT = {"native": 45.0, "docker": 150.0}
 PATIENCE = {"native": 15.0, "docker": 60.0}
 WALK_TIMEOUT = {"native": 300, "docker": 900}
-# Without anybody else on the machine a walk has so many times as long.
-ALONE = 2
+# A patient walk has so many times as long.
+PATIENT = 2
 # Blocks that take long and seldom tell anything new come last.
 LATE = re.compile(r"(restart|renew|scale|unscale|message)(-|$)")
 INSTALL = ("venv-native", "install-native", "install-services-native")
@@ -105,6 +107,22 @@ class Bench:
             return None
         return Verdict(True, stage, problem, time.monotonic() - started)
 
+    def weigh(self, mutant: Mutant) -> Verdict | None:
+        """What the prose says against the fault, for it is about what the mutant changes."""
+        started = time.monotonic()
+        own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
+        claims = Claims(Sources(own, self.docs.parent))
+        try:
+            problems = [problem for flavour in FLAVOURS for problem in claims.problems(flavour)]
+            problems += settings.problems(claims.known)
+            problems += versions.problems(claims.known)
+            problems += emphasis.problems(claims)
+        finally:
+            claims.close()
+        if not problems:
+            return None
+        return Verdict(True, "prose", "\n".join(problems), time.monotonic() - started)
+
     def blocks_of(self, mutant: Mutant) -> list[Block]:
         """The blocks that the mutant changes."""
         places = {place for place, _ in mutant.edits}
@@ -169,19 +187,19 @@ class Bench:
         mutants: Sequence[Mutant],
         flavour: Flavour,
         extent: str = "all",
-        alone: bool = False,
+        patient: bool = False,
     ) -> Verdict:
         """Follow the guide with these faults, up to the first failure.
 
         ``extent`` is ``first``, the blocks before any service, ``early``, all but those that take
-        long, or ``all``. Only a run that is ``alone`` on the machine waits as long as docs-test.
+        long, or ``all``. Only a ``patient`` run, with few beside it, waits as long as docs-test.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
         own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
         start = 0 if pages else self.first_concerned(mutants, flavour)
         blocks = part(own, flavour, extent, start)
-        factor = ALONE if alone else 1
+        factor = PATIENT if patient else 1
         with self.site(flavour, start) as site:
             site.patience = PATIENCE[flavour] * factor
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
@@ -232,7 +250,7 @@ class Bench:
         blocks = part(self.guide, flavour, "all", 0)
         beginning = beginning_of(self.guide, flavour)
         with self.site(flavour, 0) as site:
-            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * ALONE)
+            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * PATIENT)
             try:
                 for block in walk.blocks:
                     outcome = walk.reach(block)
@@ -359,9 +377,14 @@ def judge(mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
     return BENCH.judge(mutant, seen)
 
 
-def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, alone: bool) -> Verdict:
+def weigh(mutant: Mutant) -> Verdict | None:
+    """Bench.weigh in a worker."""
+    return BENCH.weigh(mutant)
+
+
+def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, patient: bool) -> Verdict:
     """Bench.follow in a worker."""
-    return BENCH.follow(mutants, flavour, extent, alone)
+    return BENCH.follow(mutants, flavour, extent, patient)
 
 
 def see(flavour: Flavour) -> Seen:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +20,8 @@ from parsec_stack.verify.site import Site
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 POLL = 0.05
+# A service that supervisord has started so often while somebody waited has no future.
+STARTS = 5
 BUCKET = "parsec"
 # What was written before the backup, by the flavour.
 WRITTEN: dict[str, dict[str, Any]] = {}
@@ -50,12 +53,28 @@ def flavour_of(site: Site) -> Any:
 
 
 def await_ready(site: Site, services: tuple[str, ...]) -> None:
-    """Wait until the services are ready; AssertionError naming those that are not in time."""
+    """Wait until the services are ready; AssertionError naming those that will not be."""
     probe, waiting = flavour_of(site).probe, list(services)
     deadline = time.monotonic() + site.patience
+    starts: dict[str, set[int]] = defaultdict(set)
     while waiting := [name for name in waiting if not probe(site.stack, name)]:
         assert time.monotonic() < deadline, f"not ready in time: {', '.join(waiting)}"
+        if site.flavour == "native":
+            see_starts(site, starts)
+        for name in waiting:
+            assert len(starts[name]) < STARTS, f"{name} ends again and again: {log_end(site, name)}"
         time.sleep(POLL)
+
+
+def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
+    """Add when supervisord has last started each service."""
+    for info in flavour_of(site).supervisor(site.stack).getAllProcessInfo():
+        starts[info["name"]].add(info["start"])
+
+
+def log_end(site: Site, service: str) -> str:
+    """What the service has said last."""
+    return str(flavour_of(site).log_tail(site.stack, service, 3))
 
 
 @after("up-native", "up-docker")
