@@ -10,6 +10,7 @@ import pytest
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants import changed, equivalents, pages, plan
+from parsec_stack.mutants.__main__ import options, selected
 from parsec_stack.mutants.operators import changes
 from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.report import Report, Row
@@ -256,6 +257,16 @@ def test_touched_lines_are_those_added(every: list[Mutant]) -> None:
     concerned = changed.concerned(every, lines)
     assert concerned
     assert all("second 2" in one.original for one in concerned)
+
+
+def test_a_bound_draws_some_and_says_so(every: list[Mutant]) -> None:
+    """At most so many, the same for a seed; a bound that is not reached changes nothing."""
+    some, scope = selected(every, options(["--at-most", "3"]))
+
+    assert len(some) == 3
+    assert scope == f"the whole guide, 3 of {len(every)}"
+    assert selected(every, options(["--at-most", "3"]))[0] == some
+    assert selected(every, options(["--at-most", "9999"])) == (every, "the whole guide")
 
 
 def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import signal
 import sys
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--changed", action="store_true", help="only what the branch touched")
     parser.add_argument("--base", default="", help="what the branch is compared with")
+    parser.add_argument("--at-most", type=int, help="so many of them, drawn by the seed")
     parser.add_argument("-k", dest="word", default="", help="only mutants with this in their title")
     parser.add_argument("--jobs", type=int, default=JOBS, help="walks at the same time")
     parser.add_argument(
@@ -102,6 +104,9 @@ def selected(mutants: list[Mutant], asked: argparse.Namespace) -> tuple[list[Mut
     if asked.word:
         mutants = [mutant for mutant in mutants if asked.word in mutant.title]
         scope += f", -k {asked.word}"
+    if asked.at_most is not None and asked.at_most < len(mutants):
+        scope += f", {asked.at_most} of {len(mutants)}"
+        mutants = random.Random(asked.seed).sample(mutants, asked.at_most)
     return mutants, scope
 
 
