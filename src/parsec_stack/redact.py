@@ -113,16 +113,17 @@ def relay(argv: list[str], stack: Stack) -> None:
 
 def forms(value: str) -> Iterator[str]:
     """The secret as it is, and encoded: for URLs, JSON, HTML, in hex and base64."""
+    raw = os.fsencode(value)  # a process's environment may hold any bytes
     yield value
-    yield quote(value)
-    yield quote(value, safe="")
+    yield quote(raw)
+    yield quote(raw, safe="")
     yield json.dumps(value)[1:-1]
     yield html.escape(value)
-    yield value.encode().hex()
+    yield raw.hex()
     # Where base64 begins to count is not known: three ways to cut the bytes into sixes.
     for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + value.encode()).decode()
-        whole = encoded[(shift * 8 + 5) // 6 : (shift + len(value.encode())) * 8 // 6]
+        encoded = base64.b64encode(bytes(shift) + raw).decode()
+        whole = encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
         yield whole
         yield whole.translate(str.maketrans("+/", "-_"))
 

@@ -154,6 +154,17 @@ def test_the_search_finds(tmp_path: Path) -> None:
     assert found_in("Pl4ntedAccess\n  Key0001") == ["Pl4ntedAccessKey0001"]
 
 
+def test_a_secret_may_be_any_bytes(tmp_path: Path) -> None:
+    """A process's environment may hold what is no text; it is a secret like any other."""
+    value = b"Pl4nted\xba\xff0001".decode(errors="surrogateescape")
+    redact = Redactor(tmp_path)
+    redact.learn({"SIGNING_KEY": value})
+
+    assert redact(f"it is {value}, {quote(value, errors='surrogateescape')}") == (
+        "it is [redacted], [redacted]"
+    )
+
+
 @pytest.mark.parametrize("ending", ["true", "false"], ids=["succeeds", "fails"])
 def test_printed_secrets(mini: Mini, ending: str) -> None:
     """A block may print every secret, and succeed or fail: none is in what the run leaves."""

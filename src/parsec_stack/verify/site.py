@@ -31,8 +31,9 @@ class Site:
     environment: dict[str, str]
     # How long services may take to become ready, in seconds.
     patience: float = 90.0
-    # What each named block has printed so far, and the values of placeholders.
+    # What each named block has printed so far, the command it was, and the placeholders' values.
     outputs: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -260,6 +260,7 @@ class Walk:
         self.site.values |= block.placeholders
         text = render_command(block, self.site.stack.moved_ports, self.site.values)
         self.shell = self.shell or Shell(self.site.folder, self.site.environment)
+        self.site.commands[block.name or block.id] = text
         result = self.shell.run(text, self.timeout)
         self.printed, self.seconds = result.output, result.seconds
         self.site.outputs[block.name or block.id] = without_ansi(result.output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from parsec_stack.verify.tool import output_of
 
 registry = Registry()
 after = registry.after
+
+
+def activated(site: Site) -> dict[str, str]:
+    """The reader's environment with the virtual environment of the native way active."""
+    path = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
+    return site.environment | {"PATH": path}
 
 
 def mode(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
-from checks.common import registry, values
+from checks.common import activated, registry, values
 from parsec_stack import probes, schema
 from parsec_stack.errors import StackError
 from parsec_stack.verify.site import Site, is_free
@@ -24,7 +24,7 @@ def run(site: Site, argv: list[str]) -> str:
     done = subprocess.run(
         ["timeout", "--kill-after=5", str(WITHIN), *argv],
         cwd=site.folder,
-        env=site.environment,
+        env=activated(site),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -158,7 +158,7 @@ def mail_login(site: Site) -> str:
     log = site.folder.parent / "mail-login.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            script, cwd=site.folder, env=site.environment, stdout=output, stderr=output
+            script, cwd=site.folder, env=activated(site), stdout=output, stderr=output
         )
         try:
             ask_for_mail(site, port)

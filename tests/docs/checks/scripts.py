@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,15 @@ WITHIN = 30
 # The group in which the server's container runs.
 SERVER_GROUP = 1234
 NOBODY = 65534
+
+# What the watch finds, question by question: the next of the states, until there is none.
+SEEN_BY_THE_WATCH = {
+    "sleep": 'echo "$@" >>asked; [ -s states ] || exit 1; head -n 1 states >now; sed -i 1d states',
+    "curl": 'echo "$@" >>asked; grep -q answers now',
+    "supervisorctl": """
+echo "$@" >>told
+case "$*" in *status*) if grep -q stopped now; then echo STOPPED; else echo RUNNING; fi ;; esac""",
+}
 
 Done = subprocess.CompletedProcess[str]
 
@@ -81,10 +91,14 @@ class Desk:
 
     def failing(self, program: str, does: str = "exit 1") -> dict[str, str]:
         """The variable PATH with which this program does something else: it fails."""
-        folder = self.folder.with_name(f"failing-{program}")
-        folder.mkdir(exist_ok=True)
-        (folder / program).write_text(f"#!/bin/sh\n{does}\n")
-        (folder / program).chmod(0o755)
+        return self.acting({program: does})
+
+    def acting(self, programs: dict[str, str]) -> dict[str, str]:
+        """The variable PATH with which these programs are what these shell commands do."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="acting-"))
+        for program, does in programs.items():
+            (folder / program).write_text(f"#!/bin/sh\n{does}\n")
+            (folder / program).chmod(0o755)
         return {"PATH": f"{folder}{os.pathsep}{self.environment['PATH']}"}
 
     def bare(self) -> dict[str, str]:
@@ -265,7 +279,7 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
         said = site.outputs.get(block, f"mail arrived: {inbox}").strip()
         assert said == f"mail arrived: {inbox}", said
     with desk(site, script) as place:
-        nap = place.failing("sleep", "exit 0")
+        nap = place.acting({"sleep": "exit 0"})
         place.refuses_after_curl(
             script, "no mail was taken at 127.0.0.1:1:", STACK_SMTP_PORT="1", **nap
         )
@@ -273,8 +287,9 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
             script, "did not arrive in the inbox at http://127.0.0.1:1", STACK_INBOX_PORT="1", **nap
         )
         usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
-        spied = place.failing("curl", 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7')
-        spied["PATH"] = f"{nap['PATH'].partition(os.pathsep)[0]}{os.pathsep}{spied['PATH']}"
+        spied = place.acting(
+            {"sleep": "exit 0", "curl": 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7'}
+        )
         place.run(script, None, (), **usual, **spied)
         arguments = (place.folder / "arguments").read_text()
         assert arguments.count("smtp://127.0.0.1:1025 ") == 26, arguments[:300]
@@ -481,3 +496,64 @@ def keys_are_handed_over(site: Site) -> None:
         assert "only yours" not in done.stdout, done.stdout
         assert mode(place.folder / "parsec-server.key") == 0o640
         assert (place.folder / "parsec-server.key").stat().st_gid == SERVER_GROUP
+
+
+@after("services-executable-native")
+def the_database_needs_a_namespace_for_root(site: Site) -> None:
+    """Where root cannot be somebody else for PostgreSQL, the script says so and makes nothing."""
+    if os.geteuid() != 0:
+        return  # nobody else needs one
+    script = "run-parsec-postgres"
+    with desk(site, script, "parsec-native.env", "parsec-credentials.env") as place:
+        place.refuses(script, "no user namespace", "ordinary user", **place.failing("unshare"))
+        assert not (place.folder / "data").exists()
+
+
+@after("services-executable-native")
+def the_watch_ends_a_silent_server(site: Site) -> None:
+    """A running server that leaves four questions in a row unanswered is killed, and no other."""
+    assert kills(site, ["silent"] * 3) == 0
+    assert kills(site, ["silent"] * 7) == 1
+    assert kills(site, ["silent"] * 8) == 2
+    assert kills(site, [*["silent"] * 3, "answers", *["silent"] * 3]) == 0
+    assert kills(site, ["stopped"] * 5) == 0
+
+
+def kills(site: Site, states: list[str]) -> int:
+    """How often the watch kills a server whose states, one for each question, are these."""
+    with desk(site, "watch-parsec-server", "parsec-native.env") as place:
+        (place.folder / "states").write_text("".join(f"{state}\n" for state in states))
+        done = place.run("watch-parsec-server", **place.acting(SEEN_BY_THE_WATCH))
+        told = (place.folder / "told").read_text().splitlines()
+        asked = (place.folder / "asked").read_text().splitlines()
+    status, kill = (f"--configuration supervisord.conf {what} parsec-server"
+                    for what in ("status", "signal KILL"))  # fmt: skip
+    assert not done.returncode, done.stderr
+    assert told.count(status) == len(states), told
+    assert set(told) <= {status, kill}, told
+    assert done.stdout.splitlines() == ["parsec-server does not answer: killed"] * told.count(kill)
+    question = (
+        "--silent --output /dev/null --max-time 5 --cacert custom-ca.crt "
+        f"https://localhost:{site.stack.ports['SERVER']}/"
+    )
+    expected = ["5"] * (len(states) + 1) + [question for one in states if one != "stopped"]
+    assert Counter(asked) == Counter(expected), asked
+    return told.count(kill)
+
+
+@after("migrate-native", "migrate-docker")
+def a_failed_migration_fails(site: Site) -> None:
+    """The command fails when the server marks a migration as failed, and only then."""
+    files = ("parsec-native.env", "parsec-credentials.env", "parsec-db.env")
+    command = site.commands[f"migrate-{site.flavour}"]
+    for mark, fails in (("✔", False), ("✘", True)):
+        with desk(site, *(name for name in files if (site.folder / name).exists())) as place:
+            (place.folder / "log").mkdir()
+            says = f"echo '0001_initial.sql {mark}'"
+            path = place.acting({"python": says, "docker": says})
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                cwd=place.folder, env=place.environment | path, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=WITHIN, check=False,
+            )  # fmt: skip
+            assert bool(done.returncode) == fails, f"after {mark} it ends with {done.returncode}"

@@ -14,12 +14,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import after, mode, unchanged_by, values
-from parsec_stack import native, probes, schema
+from parsec_stack import inbox, native, probes, schema
+from parsec_stack.shell import without_ansi
 from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 POLL = 0.05
+# What supervisord keeps up, and how much of the server's log the guide shows beside it.
+PROGRAMS = (*SERVICES, "watch-parsec-server")
+LOG_END = 5
 # A service that supervisord has started so often while somebody waited has no future.
 STARTS = 5
 BUCKET = "parsec"
@@ -75,6 +79,14 @@ def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
 def log_end(site: Site, service: str) -> str:
     """What the service has said last."""
     return str(flavour_of(site).log_tail(site.stack, service, 3))
+
+
+@after("services-executable-native")
+def an_interrupted_start_is_made_good(site: Site) -> None:
+    """What an interrupted first start has left of the database does not hinder the next."""
+    left = site.folder / "data" / "postgres.new"
+    left.mkdir(parents=True)
+    (left / "PG_VERSION").write_text("16\n")
 
 
 @after("up-native", "up-docker")
@@ -335,13 +347,43 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 
 @after("status-native")
+def the_status_shows_what_runs(site: Site) -> None:
+    """Every service runs, and the end of the server's log follows."""
+    lines = site.outputs["status-native"].splitlines()
+    states = dict(line.split()[:2] for line in lines[: len(PROGRAMS)])
+    assert states == dict.fromkeys(PROGRAMS, "RUNNING"), states
+    log = without_ansi(flavour_of(site).log_tail(site.stack, "parsec-server", 500))
+    shown = lines[len(PROGRAMS) :]
+    assert len(shown) == min(LOG_END, len(log.splitlines())), shown
+    assert "\n".join(shown) in log, shown
+
+
+@after("status-native")
 def what_dies_is_restarted(site: Site) -> None:
-    """A service that is killed comes back by itself."""
+    """A service that is killed comes back by itself, the store with today's options."""
+    (site.folder / "data" / "s3" / "mini.options").write_text("s3.port=1\n")
     for service in SERVICES:
         killed = process_of(site, service)
         os.kill(killed, signal.SIGKILL)
         process_of(site, service, other_than=killed)
     await_ready(site, SERVICES)
+
+
+@after("ping-mail-native", "ping-mail-docker")
+def the_mail_is_as_sent(site: Site) -> None:
+    """The mail in the inbox says from whom and to whom it is, and what it proves."""
+    mail = inbox.mails(site.stack.ports["INBOX"])[0]
+    assert mail["From"] == "ping@example.com", mail["From"]
+    assert mail["To"] == "admin@example.com", mail["To"]
+    assert mail["Subject"].startswith("ping "), mail["Subject"]
+    assert inbox.text_of(mail).strip() == "The mail catcher works."
+
+
+@after("ping-mail-native")
+def the_catcher_is_ended_by_nobody_else(site: Site) -> None:
+    """No visitor of the inbox can end the mail catcher."""
+    assert http_status(site.stack.ports["INBOX"], "DELETE", "/") == 403
+    await_ready(site, ("parsec-smtp",))
 
 
 @after("organization-api")
