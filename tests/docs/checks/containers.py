@@ -51,13 +51,14 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 @after("ping-mail-docker")
 def what_dies_is_restarted(site: Site) -> None:
-    """A container whose program is killed comes back by itself."""
+    """Containers whose programs are killed, all at once, come back by themselves."""
     if os.geteuid() != 0:
         return  # only root may kill what containers run
-    for service in SERVICES:
-        killed = process_of(site, service)
-        os.kill(killed, signal.SIGKILL)
-        process_of(site, service, other_than=killed)
+    killed = {service: process_of(site, service) for service in SERVICES}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    for service, pid in killed.items():
+        process_of(site, service, other_than=pid)
     await_ready(site, SERVICES)
 
 

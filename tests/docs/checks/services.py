@@ -317,11 +317,12 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 @after("status-native")
 def what_dies_is_restarted(site: Site) -> None:
-    """A service that is killed comes back by itself."""
-    for service in SERVICES:
-        killed = process_of(site, service)
-        os.kill(killed, signal.SIGKILL)
-        process_of(site, service, other_than=killed)
+    """Services that are killed, all at once, come back by themselves."""
+    killed = {service: process_of(site, service) for service in SERVICES}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    for service, pid in killed.items():
+        process_of(site, service, other_than=pid)
     await_ready(site, SERVICES)
 
 
