@@ -97,7 +97,7 @@ ASKED = {
                     "-q -O /dev/null 'http://127.0.0.1:8025/api/v2/messages?limit=1'"},
     "parsec-server": {'"localhost", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
-                      "== 5", "os.kill(-1, signal.SIGKILL)",
+                      "== 5", "os.kill(-1, signal.SIGKILL)", "isinstance(error, ConnectionRefusedError)",
                       '"Api-Version": "5.3"', '"Content-Type": "application/msgpack"',
                       'cafile="/run/secrets/custom-ca.crt"', "answered {status}"},
     "parsec-proxy": {"https://localhost/"},
