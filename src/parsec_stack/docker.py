@@ -50,6 +50,7 @@ def engine_problem() -> str | None:
     return connection_problem(engine_address()) or age_problem() or compose_problem()
 
 
+@cache
 def engine_address() -> str:
     """Where the docker command finds its engine: DOCKER_HOST, or the context in use."""
     command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]

@@ -176,10 +176,12 @@ def engine_of_version(version: str, path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def fresh_client() -> Iterator[None]:
-    """No client of another engine is kept, before and after."""
-    docker.client.cache_clear()
+    """No client or address of another engine is kept, before and after."""
+    for cached in (docker.client, docker.engine_address):
+        cached.cache_clear()
     yield
-    docker.client.cache_clear()
+    for cached in (docker.client, docker.engine_address):
+        cached.cache_clear()
 
 
 def docker_command(folder: Path, compose: str) -> Path:
@@ -196,6 +198,7 @@ def docker_command(folder: Path, compose: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("fresh_client")
 def test_docker_command_that_tests_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the engine as the real one does."""
     monkeypatch.setenv(

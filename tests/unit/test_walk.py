@@ -1,6 +1,8 @@
 """What docs-test does with a block, as far as nothing has to run for it."""
 
 import os
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,90 @@ def test_block_that_needs_images(
         walk.shell.close()
     assert found.outcome == outcome, found.reason
     assert ("no image a:1 is here: no registry" in found.reason) == bool(missing)
+
+
+def block_of(kind: str, name: str, **changes: object) -> Block:
+    """A block of a page for Docker."""
+    known = {
+        "page": "page",
+        "source": "docs/page.rst",
+        "line": 1,
+        "text": "true",
+        "language": "bash",
+    }
+    return Block(kind=kind, flavours=("docker",), id=f"page-{name}", name=name, **(known | changes))  # type: ignore[arg-type]
+
+
+def walk_of(folder: Path, registry: Registry, *blocks: Block) -> Walk:
+    """A walk along these blocks."""
+    site = Site(Stack(folder, "docker"), {"PATH": os.environ["PATH"]})
+    return Walk(Guide(list(blocks)), site, registry, Satisfied())
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> threading.Barrier:
+    """Where two must be at the same time to get on."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    return threading.Barrier(2, timeout=20)
+
+
+def test_messages_are_provoked_side_by_side(tmp_path: Path, meeting: threading.Barrier) -> None:
+    """Those that follow are provoked with the first, up to the next command."""
+    registry, provoked = Registry(), []
+    blocks = [
+        block_of("message", "a", text="says a"),
+        block_of("message", "b", text="says b"),
+        block_of("command", "change"),
+        block_of("message", "c", text="says c"),
+    ]
+
+    def provoke(site: Site, name: str) -> str:
+        provoked.append(name)
+        if name != "c":
+            meeting.wait()
+        return f"says {name}"
+
+    for name in "abc":
+        registry.provokes(name)(partial(provoke, name=name))
+    walk = walk_of(tmp_path, registry, *blocks)
+
+    first, second = walk.reach(blocks[0]), walk.reach(blocks[1])
+    before = sorted(provoked)
+    last = walk.reach(blocks[3])
+
+    assert [one.outcome for one in (first, second, last)] == ["checked"] * 3, first.reason
+    assert before == ["a", "b"]
+    assert sorted(provoked) == ["a", "b", "c"]
+
+
+def test_checks_aside_run_side_by_side(tmp_path: Path, meeting: threading.Barrier) -> None:
+    """They begin when the others are done; the first that is not so is told, by its sentence."""
+    registry, done = Registry(), []
+
+    def first(site: Site) -> None:
+        """One is one."""
+        done.append("first")
+        meeting.wait()
+
+    def second(site: Site) -> None:
+        """Two is three."""
+        assert "usual" in done
+        meeting.wait()
+        raise AssertionError("two is two")
+
+    def usual(site: Site) -> None:
+        """All is as usual."""
+        assert not done
+        done.append("usual")
+
+    for check in (first, second):
+        registry.after("a", aside=True)(check)
+    registry.after("a")(usual)
+    walk = walk_of(tmp_path, registry, block_of("command", "a"))
+
+    (found,) = [walk.reach(block) for block in walk.blocks]
+
+    if walk.shell:
+        walk.shell.close()
+    assert found.outcome == "failed"
+    assert found.reason.endswith("not so: Two is three. two is two")

@@ -19,15 +19,21 @@ class Registry:
     def __init__(self) -> None:
         """Begin without any."""
         self.checks: dict[str, list[Check]] = {}
+        self.aside: set[Check] = set()
         self.files: dict[str, list[FileCheck]] = {}
         self.provocations: dict[str, Provocation] = {}
 
-    def after(self, *names: str) -> Callable[[Check], Check]:
-        """Decorate a check that holds after any of these blocks; it raises AssertionError."""
+    def after(self, *names: str, aside: bool = False) -> Callable[[Check], Check]:
+        """Decorate a check that holds after any of these blocks; it raises AssertionError.
+
+        One that works ``aside`` changes nothing of the site: it runs beside others of its kind.
+        """
 
         def register(check: Check) -> Check:
             for name in names:
                 self.checks.setdefault(name, []).append(check)
+            if aside:
+                self.aside.add(check)
             return check
 
         return register

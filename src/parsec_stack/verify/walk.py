@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from itertools import takewhile
 from typing import Protocol
 
 import psutil
@@ -19,7 +24,7 @@ from parsec_stack.redact import WITHHELD, Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import match, processes, report
-from parsec_stack.verify.registry import Registry, denial, told
+from parsec_stack.verify.registry import Check, Registry, denial, told
 from parsec_stack.verify.report import Kind, Outcome
 from parsec_stack.verify.site import Site
 
@@ -92,6 +97,10 @@ class Walk:
         self.position = {block.id: number for number, block in enumerate(self.blocks)}
         self.outcomes: list[Outcome] = []
         self.shell: Shell | None = None
+        # For checks and provocations of which none depends on another.
+        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="walk")
+        # What was printed when a message was provoked, by its name.
+        self.provoked: dict[str, Future[str]] = {}
         self.stuck = ""
         # The last command of each page, with what it really printed.
         self.last: dict[str, tuple[Outcome, str]] = {}
@@ -176,7 +185,7 @@ class Walk:
             return "unexplained", f"{block.place}: {block.reason}"
         if block.kind == "exception":
             return "excepted", block.reason
-        if block.since and versions.order(block.since) > versions.order(self.version):
+        if self.is_later(block):
             raise Excepted(f"it holds since Parsec {block.since}, and this is {self.version}")
         if self.stuck:
             self.tried = False
@@ -191,6 +200,10 @@ class Walk:
             "message": self.find_message,
         }[block.kind](block)
         return "checked", ""
+
+    def is_later(self, block: Block) -> bool:
+        """Does the block hold only with a newer Parsec?"""
+        return bool(block.since) and versions.order(block.since) > versions.order(self.version)
 
     def create(self, block: Block) -> None:
         """Write the file that the reader copies, and let its tools look at it."""
@@ -226,25 +239,35 @@ class Walk:
         """Find the message in what was provoked, or else in logs and output so far."""
         if self.missing:
             raise Excepted(self.missing)
-        provocation = self.registry.provocations.get(block.name or "")
-        texts = [self.provoke(provocation)] if provocation else self.sources(block.origin)
+        provoked = block.name in self.registry.provocations
+        texts = [self.provoke(block)] if provoked else self.sources(block.origin)
         self.compared[block.id] = texts
         if mismatch(block, self.site, texts):
             raise Failed(
                 f"{block.origin} has not printed this message\n{tail(chr(10).join(texts))}"
             )
 
-    def provoke(self, provocation: object) -> str:
-        """What the software prints when it is provoked."""
-        assert callable(provocation)
+    def provoke(self, block: Block) -> str:
+        """What the software prints when it is provoked, side by side with the messages to come."""
         started = time.monotonic()
+        for name in self.messages_from(block):
+            if name not in self.provoked:
+                provocation = self.registry.provocations[name]
+                self.provoked[name] = self.pool.submit(provocation, self.site)
         try:
-            self.printed = provocation(self.site)
+            self.printed = self.provoked[block.name or ""].result()
         except Exception as error:  # whatever its own checks raise
             raise Stuck(f"the message could not be provoked: {told(error)}") from None
         finally:
             self.seconds = time.monotonic() - started
         return self.printed
+
+    def messages_from(self, block: Block) -> Iterator[str]:
+        """The names of this message and of those to be provoked before the next command."""
+        rest = self.blocks[self.position[block.id] :]
+        for one in takewhile(lambda one: one.kind != "command", rest):
+            if one.name in self.registry.provocations and not self.is_later(one):
+                yield one.name
 
     def sources(self, origin: str) -> list[str]:
         """The log of a service of this name, and all that commands have printed."""
@@ -292,15 +315,19 @@ class Walk:
             self.site.values[placeholder] = found[0]
 
     def check(self, block: Block) -> None:
-        """Run the checks that are registered after the block."""
+        """Run the checks that are registered after the block, then, side by side, those aside."""
         started = time.monotonic()
-        for check in self.registry.checks.get(block.name or "", []):
-            try:
-                check(self.site)
-            except Exception as error:  # a check may find the state odd in any way
-                raise Stuck(denial(check, error)) from None
-            finally:
-                self.check_seconds = time.monotonic() - started
+        checks = self.registry.checks.get(block.name or "", [])
+        try:
+            for check in checks:
+                if check not in self.registry.aside:
+                    confirm(check, partial(check, self.site))
+            aside = [check for check in checks if check in self.registry.aside]
+            running = [self.pool.submit(check, self.site) for check in aside]
+            for check, future in zip(aside, running, strict=True):
+                confirm(check, future.result)
+        finally:
+            self.check_seconds = time.monotonic() - started
 
     def examine(self, block: Block) -> None:
         """Let the tools say what is wrong with the block."""
@@ -319,6 +346,7 @@ class Walk:
 
         Unless ``gently``, services are killed rather than stopped as the guide does.
         """
+        self.pool.shutdown(wait=False, cancel_futures=True)
         if self.shell:
             self.shell.close()
         base = self.site.folder.parent
@@ -327,7 +355,10 @@ class Walk:
             if gently and processes.within(base):
                 self.stop()
             importlib.import_module(f"parsec_stack.{self.site.flavour}").remove(self.site.stack)
-        return processes.end(base, processes.GRACE if gently else 0.0)
+        killed = processes.end(base, processes.GRACE if gently else 0.0)
+        # Whoever waited for a process has no reason to any more.
+        self.pool.shutdown()
+        return killed
 
     def look_around(self) -> None:
         """Learn what can be known only while services run: their versions and their secrets."""
@@ -345,6 +376,14 @@ class Walk:
             text = render_command(block, self.site.stack.moved_ports, self.site.values)
             with Shell(self.site.folder, self.site.environment) as shell:
                 shell.run(text, STOP_TIMEOUT)
+
+
+def confirm(check: Check, act: Callable[[], None]) -> None:
+    """Let the check look; Stuck if what it says is not so."""
+    try:
+        act()
+    except Exception as error:  # a check may find the state odd in any way
+        raise Stuck(denial(check, error)) from None
 
 
 def mismatch(block: Block, site: Site, texts: list[str]) -> str:

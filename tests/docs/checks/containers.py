@@ -53,18 +53,19 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 @after("ping-mail-docker")
 def what_dies_is_restarted(site: Site) -> None:
-    """A container whose program is killed comes back by itself, the store with today's options."""
-    store = docker.containers(site.stack)["parsec-s3"]
-    store.exec_run(["sh", "-c", "echo s3.port=1 >/data/mini.options"])
-    for service in SERVICES:
-        killed = process_of(site, service)
+    """Containers whose programs die, all at once, come back, the store with today's options."""
+    here = docker.containers(site.stack)
+    here["parsec-s3"].exec_run(["sh", "-c", "echo s3.port=1 >/data/mini.options"])
+    killed = {service: process_of(site, service) for service in SERVICES}
+    if os.geteuid() != 0:  # nobody else may kill what containers run
+        killed = {"parsec-server": killed["parsec-server"]}
+    for service, pid in killed.items():
         if service == "parsec-server":
-            docker.containers(site.stack)[service].exec_run(["python", "-c", KILL_ALL])
-        elif os.geteuid() == 0:  # only root may kill what containers run
-            os.kill(killed, signal.SIGKILL)
+            here[service].exec_run(["python", "-c", KILL_ALL])
         else:
-            continue
-        process_of(site, service, other_than=killed)
+            os.kill(pid, signal.SIGKILL)
+    for service, pid in killed.items():
+        process_of(site, service, other_than=pid)
     await_ready(site, SERVICES)
 
 

@@ -6,13 +6,12 @@ import subprocess
 import time
 
 from checks.common import activated, registry, values
-from parsec_stack import probes, schema
+from parsec_stack import docker, probes, schema
 from parsec_stack.errors import StackError
 from parsec_stack.verify.site import Site, is_free
 
 provokes = registry.provokes
 
-SERVER = "parsec-server.docker.yaml"
 WITHIN = 60
 # How the two flavours name host and port of what the server needs.
 DATABASE = {"native": "$POSTGRES_HOST", "docker": "parsec-postgres"}
@@ -47,10 +46,10 @@ def server(site: Site, changes: dict[str, str]) -> str:
     """What another Parsec server prints that starts with these settings changed, until it ends."""
     if site.flavour == "native":
         return run(site, native_script(site, changes))
-    options = [part for name, value in changes.items() for part in ("--env", f"{name}={value}")]
-    compose = ["docker", "compose", "-f", SERVER, "exec", "--no-TTY"]
     # Beside the one that runs, as the image starts it: a container of its own takes longer.
-    return run(site, [*compose, *options, "parsec-server", "parsec", "run", "--port=6777"])
+    argv = ["timeout", "--kill-after=5", str(WITHIN), "parsec", "run", "--port=6777"]
+    running = docker.containers(site.stack)["parsec-server"]
+    return str(running.exec_run(argv, environment=changes).output.decode(errors="replace"))
 
 
 def database(site: Site, *, password: str = "", port: str = "", name: str = "parsec") -> str:
@@ -161,20 +160,21 @@ def mail_login(site: Site) -> str:
             script, cwd=site.folder, env=activated(site), stdout=output, stderr=output
         )
         try:
-            ask_for_mail(site, port)
+            ask_for_mail(site, port, process)
         finally:
             process.terminate()
             process.wait(30)
     return log.read_text(errors="replace")
 
 
-def ask_for_mail(site: Site, port: int) -> None:
-    """Let the server on this port, once it answers, try to send an invitation."""
+def ask_for_mail(site: Site, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Let this server on this port, once it answers, try to send an invitation."""
     from parsec_stack import client, smoke
 
     ca_file = site.folder / "custom-ca.crt"
     deadline = time.monotonic() + WITHIN
     while not probes.serves_parsec(port, ca_file):
+        assert process.poll() is None, "the server with a mail login has ended"
         assert time.monotonic() < deadline, "the server with a mail login does not answer"
         time.sleep(0.05)
     server = client.Server(port, ca_file)

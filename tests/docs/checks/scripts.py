@@ -12,11 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from checks.common import after, mode, values
+from checks.common import mode, registry, values
 from checks.services import object_store
 from parsec_stack.verify.site import Site
+
+# Each tries its script on a desk of its own.
+after = partial(registry.after, aside=True)
 
 TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
 CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
@@ -523,7 +527,7 @@ def kills(site: Site, states: list[str]) -> int:
     """How often the watch kills a server whose states, one for each question, are these."""
     with desk(site, "watch-parsec-server", "parsec-native.env") as place:
         (place.folder / "states").write_text("".join(f"{state}\n" for state in states))
-        done = place.run("watch-parsec-server", **place.acting(SEEN_BY_THE_WATCH))
+        done = place.run("watch-parsec-server", None, (), **place.acting(SEEN_BY_THE_WATCH))
         told = (place.folder / "told").read_text().splitlines()
         asked = (place.folder / "asked").read_text().splitlines()
     status, kill = (f"--configuration supervisord.conf {what} parsec-server"

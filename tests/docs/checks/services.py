@@ -360,12 +360,13 @@ def the_status_shows_what_runs(site: Site) -> None:
 
 @after("status-native")
 def what_dies_is_restarted(site: Site) -> None:
-    """A service that is killed comes back by itself, the store with today's options."""
+    """Services that are killed, all at once, come back, the store with today's options."""
     (site.folder / "data" / "s3" / "mini.options").write_text("s3.port=1\n")
-    for service in SERVICES:
-        killed = process_of(site, service)
-        os.kill(killed, signal.SIGKILL)
-        process_of(site, service, other_than=killed)
+    killed = {service: process_of(site, service) for service in SERVICES}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    for service, pid in killed.items():
+        process_of(site, service, other_than=pid)
     await_ready(site, SERVICES)
 
 
