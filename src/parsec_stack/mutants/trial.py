@@ -32,7 +32,7 @@ from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import Walk, mismatch
 
 # Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
-BLOCK_TIMEOUT = {"native": 45.0, "docker": 150.0}
+BLOCK_TIMEOUT = {"native": 60.0, "docker": 150.0}
 PATIENCE = {"native": 15.0, "docker": 60.0}
 WALK_TIMEOUT = {"native": 300, "docker": 900}
 # A patient walk has so many times as long.
@@ -198,9 +198,11 @@ class Bench:
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
         own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
         start = 0 if pages else self.first_concerned(mutants, flavour)
-        blocks = part(own, flavour, extent, start)
+        changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
+        installed = not changed & set(INSTALL)
+        blocks = part(own, flavour, extent, start, installed)
         factor = PATIENT if patient else 1
-        with self.site(flavour, start) as site:
+        with self.site(flavour, start, installed) as site:
             site.patience = PATIENCE[flavour] * factor
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
@@ -220,13 +222,13 @@ class Bench:
         return min(numbers, default=len(beginning))
 
     @contextmanager
-    def site(self, flavour: Flavour, start: int) -> Iterator[Site]:
-        """A fresh folder, with what so many blocks have made."""
+    def site(self, flavour: Flavour, start: int, installed: bool) -> Iterator[Site]:
+        """A fresh folder, with what so many blocks have made and perhaps what is installed."""
         site = prepare(flavour, self.free_offset(flavour))
         try:
             if start:
                 copy_files(self.scratch / f"{flavour}-{start}", site.folder)
-            if flavour == "native":
+            if flavour == "native" and installed:
                 lend_environment(site, self.scratch / "venv")
             yield site
         finally:
@@ -247,9 +249,9 @@ class Bench:
 
         Raises StackError for a block that fails.
         """
-        blocks = part(self.guide, flavour, "all", 0)
+        blocks = part(self.guide, flavour, "all", 0, installed=True)
         beginning = beginning_of(self.guide, flavour)
-        with self.site(flavour, 0) as site:
+        with self.site(flavour, 0, installed=True) as site:
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * PATIENT)
             try:
                 for block in walk.blocks:
@@ -303,10 +305,12 @@ def beginning_of(own: Guide, flavour: Flavour) -> list[Block]:
     return blocks[: pages.index(flavour)] if flavour in pages else blocks
 
 
-def part(own: Guide, flavour: Flavour, extent: str, start: int) -> list[Block]:
-    """The blocks to follow, from the beginning's ``start`` on."""
+def part(own: Guide, flavour: Flavour, extent: str, start: int, installed: bool) -> list[Block]:
+    """The blocks to follow, from the beginning's ``start`` on; nothing is ``installed`` twice."""
     beginning = beginning_of(own, flavour)
-    rest = [block for block in own.of(flavour)[len(beginning) :] if block.name not in INSTALL]
+    rest = own.of(flavour)[len(beginning) :]
+    if installed:
+        rest = [block for block in rest if block.name not in INSTALL]
     late = [block for block in rest if LATE.match(block.name or "") or block.last]
     early = [block for block in rest if block not in late]
     if extent == "first":
