@@ -16,8 +16,8 @@ from parsec_stack.stack import ROOT, write_atomically
 
 PATHS = dict.fromkeys([*(place.path for place in versions.PLACES), *versions.LOCKS])
 OTHER = "3.9.3"
-SOURCES = ("README.rst", "CONTRIBUTING.rst", "pyproject.toml", "noxfile.py", "tasks.py")
-SOURCES += (".python-version", ".ci", "deploy", "docs", "scripts", "src")
+SOURCES = [".python-version", "README.rst", "CONTRIBUTING.rst", "pyproject.toml", "noxfile.py"]
+SOURCES += ["tasks.py", ".ci", "deploy", "docs", "scripts", "src"]
 
 
 @pytest.fixture
