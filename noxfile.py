@@ -7,6 +7,7 @@ nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
 SHELL = ["scripts/run", "scripts/lock", "scripts/docker-engine", ".ci/run"]
+SHELL += ["tests/unit/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
 PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
 

@@ -95,7 +95,7 @@ def migrations_checked() -> str:
 def python() -> str:
     """The versions of Python on which the server runs."""
     required = metadata.metadata("parsec-cloud")["Requires-Python"]
-    # ~=3.12.0 admits 3.12 alone.
+    # ~=X.Y.0 admits X.Y alone.
     match = re.fullmatch(r"~=(\d+\.\d+)\.0", required)
     if not match:
         raise StackError(f"parsec-cloud requires Python {required}: facts.py cannot tell which")

@@ -189,7 +189,7 @@ def check_machine() -> None:
     if Path(sys.base_prefix) == Path("/usr"):
         raise StackError(
             "the Python that runs this belongs to the system and cannot be copied into an image: "
-            "use one of its own folder ('uv python install 3.12' or pyenv) and run this again"
+            "use one of its own folder ('uv python install' or pyenv) and run this again"
         )
 
 
@@ -235,7 +235,7 @@ def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe
             fileobj=context,
             custom_context=True,
             tag=name,
-            buildargs={"BASE": base.result()},
+            buildargs={"BASE": base.result(), "PYTHON": payload.PYTHON},
             labels={LABEL: fingerprint(recipe)},
             network_mode="none",
             rm=True,

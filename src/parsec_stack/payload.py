@@ -25,6 +25,8 @@ CACHE = ROOT / ".cache" / "images"
 GO_LOCK = ROOT / "scripts" / "requirements-images.lock"
 MAILHOG = "github.com/mailhog/MailHog"
 MINIO = "github.com/minio/minio"
+# The one that runs this, as its own files name it.
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # Parts of Python's library that a server has no use for; test alone is 127 MB.
 UNUSED_PYTHON = frozenset(
     ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data", "site-packages")
@@ -56,14 +58,14 @@ def seaweedfs() -> Payload:
 
 
 def server() -> Payload:
-    """Python 3.12, and the Parsec server with its dependencies as this environment has them."""
+    """Python, and the Parsec server with its dependencies, as this environment has them."""
     prefix = Path(sys.base_prefix)
-    parts: Payload = {"python/bin/python3.12": Path(sys.base_prefix) / "bin" / "python3.12"}
-    for library in prefix.glob("lib/libpython3.12.so*"):
+    parts: Payload = {f"python/bin/{PYTHON}": prefix / "bin" / PYTHON}
+    for library in prefix.glob(f"lib/lib{PYTHON}.so*"):
         parts[f"python/lib/{library.name}"] = library
-    for path in (prefix / "lib" / "python3.12").iterdir():
+    for path in (prefix / "lib" / PYTHON).iterdir():
         if path.name not in UNUSED_PYTHON and not path.name.startswith("config-"):
-            parts[f"python/lib/python3.12/{path.name}"] = path
+            parts[f"python/lib/{PYTHON}/{path.name}"] = path
     return parts | {f"packages/{name}": path for name, path in installed("parsec-cloud")}
 
 

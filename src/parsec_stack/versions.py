@@ -58,7 +58,7 @@ def same(version: str) -> str:
 
 
 def series(python: str) -> str:
-    """The requirement of one series of Python: of 3.12, '>=3.12,<3.13'."""
+    """The requirement of one series of Python: of 3.9, '>=3.9,<3.10'."""
     major, minor = python.split(".")
     return f">={python},<{major}.{int(minor) + 1}"
 
@@ -102,6 +102,7 @@ PLACES = (
     Place("parsec", "deploy/parsec-server.docker.yaml", r"image: \S+/parsec-server:(\S+)$", own),
     Place("python", ".python-version", r"^(.+)$"),
     Place("python", "README.rst", r"^You need Python ([\d.]+\d)"),
+    Place("python", "scripts/images/BUNDLE.rst", r"^The machine needs .* Python ([\d.]+\d) with "),
     Place("parsec", "pyproject.toml", r'^parsec = "(.+)"$', own),
     Place("parsec", "pyproject.toml", r'"parsec-cloud==(.+)",$', packaged),
     Place("python", "pyproject.toml", r'^python = "(.+)"$'),

@@ -29,7 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from parsec_stack import docker, native, probes, smoke
+from parsec_stack import docker, native, probes, redact, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.smoke import Traces
 from parsec_stack.stack import FLAVOURS, ROOT, SERVICES, Stack
@@ -51,7 +51,7 @@ def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
         "STACK_DIR": str(stack.folder),
         "STACK_PORT_OFFSET": str(stack.port_offset),
     }
-    return subprocess.run(
+    done = subprocess.run(
         ["invoke", *tasks],
         cwd=ROOT,
         env=os.environ | own,
@@ -60,6 +60,18 @@ def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=5 * MINUTES,
     )
+    without_secrets(stack, done.stdout + done.stderr)
+    return done
+
+
+def without_secrets(stack: Stack, text: str) -> str:
+    """The text itself, in which no secret of the stack may be."""
+    known = redact.of_stack(stack)
+    known.look()
+    if origin := known.leak(text):
+        # Not by an assertion, which would show the text itself.
+        pytest.fail(f"a secret of {origin} is shown: {known(text)}", pytrace=False)
+    return text
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
@@ -178,7 +190,7 @@ def record(stack: Stack, fault: str, **figures: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}
     known[fault] = {name: round(value, 2) for name, value in figures.items()}
-    path.write_text(json.dumps(known, indent=2) + "\n")
+    path.write_text(without_secrets(stack, json.dumps(known, indent=2)) + "\n")
 
 
 @pytest.mark.timeout(300)
@@ -246,7 +258,7 @@ def test_an_interrupted_run(stack: Stack, seconds: float) -> None:
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=120)
 
-    assert "Traceback" not in said
+    assert "Traceback" not in without_secrets(stack, said)
     done = invoke(stack, *line[1:])
     assert done.returncode == 0, done.stderr
     assert serves(stack)

@@ -1,8 +1,9 @@
 """The versions that the project names, and how they are changed, on copies of its files."""
 
 import json
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from parsec_stack.stack import ROOT, write_atomically
 
 PATHS = dict.fromkeys([*(place.path for place in versions.PLACES), *versions.LOCKS])
 OTHER = "3.9.3"
+SOURCES = [".python-version", "README.rst", "CONTRIBUTING.rst", "pyproject.toml", "noxfile.py"]
+SOURCES += ["tasks.py", ".ci", "deploy", "docs", "scripts", "src"]
 
 
 @pytest.fixture
@@ -100,6 +103,27 @@ def test_place_that_disagrees(project: Path, place: versions.Place) -> None:
 
     assert found
     assert any(place.form(other) in problem for problem in found)
+
+
+def test_python_stands_nowhere_else() -> None:
+    """Beside the places that bump rewrites, no file of the project names the version of Python."""
+    python = str(versions.declared(ROOT)["python"])
+    places = [place.path for place in versions.PLACES if place.name == "python"]
+    named = {
+        path: len(re.findall(rf"(?<![\d.]){re.escape(python)}(?!\d)", text))
+        for path, text in sources()
+    }
+
+    assert {path: times for path, times in named.items() if times > places.count(path)} == {}
+    assert sum(named.values()) >= len(places)
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Path and text of each file of the project, without its tests and what is locked."""
+    for name in SOURCES:
+        for path in [ROOT / name, *(ROOT / name).rglob("*")]:
+            if path.is_file() and path.suffix not in (".pyc", ".lock", ".sum"):
+                yield str(path.relative_to(ROOT)), path.read_text()
 
 
 def test_place_that_is_gone(project: Path) -> None:

@@ -592,12 +592,13 @@ def supervisor_keeps_every_service_up(files: Files) -> None:
 
 @about(SUPERVISOR)
 def supervisor_is_its_owners_alone(files: Files) -> None:
-    """Control goes through a socket of the owner's, no port, and all lies in the folder."""
+    """Control is by a socket of the owner's, and all that is written is theirs, in the folder."""
     found = {name: dict(supervised(files)[name]) for name in supervised(files).sections()}
     own = {name: section for name, section in found.items() if not name.startswith("program:")}
     assert own == {
         "supervisord": {
             "directory": "%(here)s",
+            "umask": "077",
             "logfile": "%(here)s/log/supervisord.log",
             "pidfile": "%(here)s/run/supervisord.pid",
             "childlogdir": "%(here)s/log",

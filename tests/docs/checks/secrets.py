@@ -134,6 +134,14 @@ def command_lines_show_no_secret(site: Site) -> None:
         assert not known.leak(line), f"a secret of {known.leak(line)}: {known(line)}"
 
 
+@after("start-native")
+def what_services_write_is_private(site: Site) -> None:
+    """Other users of the machine can read neither the services' logs nor their data."""
+    written = [site.folder / "data", *(site.folder / "log" / f"{name}.log" for name in SERVICES)]
+    for path in written:
+        assert not mode(path) & 0o077, f"{path.name} has mode {mode(path):o}"
+
+
 @after("restart-native", "restart-docker")
 def logs_are_shown_without_secrets(site: Site) -> None:
     """What invoke logs prints of the services holds no secret, although one of them logs one."""
