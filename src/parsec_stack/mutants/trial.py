@@ -191,8 +191,9 @@ class Bench:
     ) -> Verdict:
         """Follow the guide with these faults, up to the first failure.
 
-        ``extent`` is ``first``, the blocks before any service, ``early``, all but those that take
-        long, or ``all``. Only a ``patient`` run, with few beside it, waits as long as docs-test.
+        ``extent`` is ``first``, the blocks before any service, ``early``, all but the blocks that
+        take long and the checks aside of what is as it was, or ``all``. Only a ``patient`` run,
+        with few beside it, waits as long as docs-test.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
@@ -205,6 +206,8 @@ class Bench:
         with self.site(flavour, start, installed) as site:
             site.patience = PATIENCE[flavour] * factor
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
+            if extent == "early":
+                walk.registry = self.registry.without_aside(self.concerned(mutants))
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
@@ -213,6 +216,16 @@ class Bench:
         return Walk(
             own, site, self.registry, Findings(Guide([]), self.registry, ()), timeout=timeout
         )
+
+    def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
+        """The names of the blocks that the mutants change, or whose text names a changed file."""
+        changed = [block for mutant in mutants for block in self.blocks_of(mutant)]
+        files = {block.target for block in changed if block.kind == "file" and block.target}
+        return {
+            block.name
+            for block in self.guide.blocks
+            if block.name and (block in changed or any(file in block.text for file in files))
+        }
 
     def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
         """How many blocks of the beginning are as they were, before the first that is not."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from copy import copy
 
 from parsec_stack.guide import Guide
 from parsec_stack.verify.files import Files
@@ -56,6 +57,15 @@ class Registry:
             return provocation
 
         return register
+
+    def without_aside(self, kept: Collection[str]) -> Registry:
+        """The same without the checks that work aside, but for those after these blocks."""
+        lean = copy(self)
+        lean.checks = {
+            name: [check for check in checks if name in kept or check not in self.aside]
+            for name, checks in self.checks.items()
+        }
+        return lean
 
     def strays(self, guide: Guide) -> Iterator[str]:
         """What is registered for a block that the guide lacks, or says not what it checks."""
