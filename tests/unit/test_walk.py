@@ -133,3 +133,16 @@ def test_checks_aside_run_side_by_side(tmp_path: Path, meeting: threading.Barrie
         walk.shell.close()
     assert found.outcome == "failed"
     assert found.reason.endswith("not so: Two is three. two is two")
+
+
+def test_checks_aside_can_be_left_out() -> None:
+    """Without them a registry has the usual checks, and those aside after the blocks kept."""
+    registry = Registry()
+    aside, usual = (lambda site: None), (lambda site: None)
+    registry.after("a", "b", aside=True)(aside)
+    registry.after("a")(usual)
+
+    lean = registry.without_aside({"b"})
+
+    assert lean.checks == {"a": [usual], "b": [aside]}
+    assert registry.checks["a"] == [aside, usual]
