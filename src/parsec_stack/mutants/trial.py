@@ -191,9 +191,9 @@ class Bench:
     ) -> Verdict:
         """Follow the guide with these faults, up to the first failure.
 
-        ``extent`` is ``first``, the blocks before any service, ``early``, all but the blocks that
-        take long and the checks aside of what is as it was, or ``all``. Only a ``patient`` run,
-        with few beside it, waits as long as docs-test.
+        ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices, so
+        neither the blocks that take long nor the checks aside of what is as it was; or ``all``.
+        Only a ``patient`` run, with few beside it, waits as long as docs-test.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
@@ -202,6 +202,8 @@ class Bench:
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
         installed = not changed & set(INSTALL)
         blocks = part(own, flavour, extent, start, installed)
+        if extent == "early":
+            blocks = self.near(mutants, blocks)
         factor = PATIENT if patient else 1
         with self.site(flavour, start, installed) as site:
             site.patience = PATIENCE[flavour] * factor
@@ -226,6 +228,21 @@ class Bench:
             for block in self.guide.blocks
             if block.name and (block in changed or any(file in block.text for file in files))
         }
+
+    def near(self, mutants: Sequence[Mutant], blocks: list[Block]) -> list[Block]:
+        """The blocks up to a little behind what scripts and commands change; else all.
+
+        A service or a setting may be missed anywhere.
+        """
+        if not all(mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants):
+            return blocks
+        places = {place for mutant in mutants for place, _ in mutant.edits}
+        concerned = places | self.concerned(mutants)
+        numbers = [
+            number for number, block in enumerate(blocks) if {block.id, block.name} & concerned
+        ]
+        last = max(numbers, default=0)
+        return blocks[:last] + with_next_commands(blocks[last:])
 
     def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
         """How many blocks of the beginning are as they were, before the first that is not."""

@@ -232,7 +232,9 @@ def the_bucket_script_says_what_it_did(site: Site) -> None:
         said = site.outputs.get(block, "bucket parsec: created, with object lock")
         assert said.strip() == "bucket parsec: created, with object lock", said
     with desk(site, *BUCKET) as place:
-        assert place.succeeds(BUCKET[0]).strip() == "bucket parsec: kept, with object lock"
+        said = place.succeeds(BUCKET[0], TMPDIR=str(place.folder)).strip()
+        assert said == "bucket parsec: kept, with object lock"
+        assert {path.name for path in place.folder.iterdir()} == set(BUCKET)
 
 
 @after("bucket-native", "bucket-docker")
@@ -265,13 +267,26 @@ def the_bucket_script_waits_for_nobody(site: Site) -> None:
     """The script waits 20 s for an answer, and its keys never stand on a command line."""
     with desk(site, *BUCKET) as place:
         spied = place.failing("curl", 'printf "%s " "$@" >arguments; cat >/dev/null; exit 28')
-        place.refuses(BUCKET[0], "does not answer", **spied)
+        place.refuses(BUCKET[0], "does not answer", STACK_S3_PORT="", **spied)
         arguments = (place.folder / "arguments").read_text()
         known = values(place.folder / "parsec-credentials.env")
         assert "--max-time 20 " in arguments, arguments
         assert "--silent --show-error" in arguments, arguments
+        assert arguments.endswith(" https://localhost:9000/parsec "), arguments
         assert known["S3_SECRET_KEY"] not in arguments
         assert known["S3_ACCESS_KEY"] not in arguments
+
+
+@after("bucket-native", "bucket-docker")
+def the_bucket_script_says_what_the_store_answers(site: Site) -> None:
+    """Of a store that answers in no known way the script says how, and claims no lock."""
+    for answers, words in (
+        ("printf 503", "answered 503 to the question for the bucket parsec"),
+        ("case $* in *PUT*) printf 500 ;; *) printf 404 ;; esac", "it answered 500"),
+        ("printf 200", "the bucket parsec exists without object lock"),
+    ):
+        with desk(site, *BUCKET) as place:
+            place.refuses(BUCKET[0], words, **place.failing("curl", f"cat >/dev/null; {answers}"))
 
 
 @after("ping-mail-native", "ping-mail-docker")
@@ -284,21 +299,33 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
         assert said == f"mail arrived: {inbox}", said
     with desk(site, script) as place:
         nap = place.acting({"sleep": "exit 0"})
-        place.refuses_after_curl(
-            script, "no mail was taken at 127.0.0.1:1:", STACK_SMTP_PORT="1", **nap
-        )
+        done = place.run(script, None, (), STACK_SMTP_PORT="1", **nap)
+        reason, _, said = done.stderr.partition("\n")
+        assert reason.startswith("curl: ("), done.stderr
+        assert said.startswith(f"{script}: no mail was taken at 127.0.0.1:1:"), done.stderr
         place.refuses(
             script, "did not arrive in the inbox at http://127.0.0.1:1", STACK_INBOX_PORT="1", **nap
         )
-        usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
-        spied = place.acting(
-            {"sleep": "exit 0", "curl": 'printf "%s " "$@" >>arguments; cat >/dev/null; exit 7'}
-        )
-        place.run(script, None, (), **usual, **spied)
-        arguments = (place.folder / "arguments").read_text()
-        assert arguments.count("smtp://127.0.0.1:1025 ") == 26, arguments[:300]
-        assert "--max-time 10 " in arguments, arguments[:300]
-        assert "--mail-from ping@example.com --mail-rcpt admin@example.com " in arguments
+
+
+@after("ping-mail-native", "ping-mail-docker")
+def the_mail_script_is_patient(site: Site) -> None:
+    """The script asks for some seconds, and each time first as MailHog wants it."""
+    script, inbox = "ping-mailhog.sh", "http://127.0.0.1:8025"
+    usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
+    with desk(site, script) as place:
+        curl = 'echo "$@" >>asked; case $* in *smtp:*) cat >mail ;; *) exit 22 ;; esac'
+        path = place.acting({"sleep": 'echo "$@" >>slept', "curl": curl})
+        place.refuses(script, f"did not arrive in the inbox at {inbox}", **usual, **path)
+        sent, *asked = (place.folder / "asked").read_text().splitlines()
+        slept = (place.folder / "slept").read_text().splitlines()
+    assert sent == (
+        "--silent --show-error --max-time 10 smtp://127.0.0.1:1025 "
+        "--mail-from ping@example.com --mail-rcpt admin@example.com --upload-file -"
+    )
+    ways = [f"{inbox}/api/v2/messages?limit=50", f"{inbox}/messages/"]
+    assert asked == [f"--fail --silent --max-time 5 {way}" for way in ways] * 26, asked[:4]
+    assert slept == ["0.2"] * 25
 
 
 TLS = "setup-tls.sh"
