@@ -61,7 +61,8 @@ class Run:
         context = multiprocessing.get_context("forkserver")
         manager = context.Manager()
         offsets = manager.Queue()
-        for offset in separate_offsets(plan.jobs, plan.flavours):
+        self.offset, *others = separate_offsets(plan.jobs + 1, plan.flavours)
+        for offset in others:
             offsets.put(offset)
         self.manager = manager
         self.pool = ProcessPoolExecutor(
@@ -89,7 +90,9 @@ class Run:
             self.judge()
             self.begin()
             for flavour in self.plan.flavours:
-                self.follow(flavour)
+                if self.missing_in(flavour):
+                    self.look(flavour)
+                    self.follow(flavour)
         return self.results
 
     def missing(self) -> list[Mutant]:
@@ -163,14 +166,40 @@ class Run:
         places = {block.id for block in beginning} | {block.file for block in beginning}
         return any(place in places for place, _ in mutant.edits)
 
+    def look(self, flavour: Flavour) -> None:
+        """Ask the checks that work aside, all of them beside one stack.
+
+        Kills count when the unmutated guide passes after them; StackError if it does not.
+        """
+        todo = self.missing_in(flavour)
+        with self.progress.stage(f"aside, {flavour}", len(todo)):
+            standing = self.pool.submit(trial.stand, flavour, self.offset).result()
+            try:
+                for some in batched(todo, CONTROL):
+                    waiting = {self.pool.submit(trial.look, [mutant], standing): mutant
+                               for mutant in some}  # fmt: skip
+                    found = [(waiting[future], future.result()) for future in done_ones(waiting)]
+                    if spoilt := self.pool.submit(trial.look, [], standing).result():
+                        raise StackError(f"the unmutated guide fails: {spoilt.reason}")
+                    for mutant, verdict in found:
+                        self.progress.step()
+                        if verdict:
+                            self.conclude(mutant, verdict)
+            finally:
+                standing.end()
+
+    def missing_in(self, flavour: Flavour) -> list[Mutant]:
+        """The mutants of this flavour without a result."""
+        return [mutant for mutant in self.missing() if flavour in mutant.flavours]
+
     def follow(self, flavour: Flavour) -> None:
         """Follow the guide: one by one what is probably killed, and in groups what is left."""
-        todo = [mutant for mutant in self.missing() if flavour in mutant.flavours]
+        todo = self.missing_in(flavour)
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             self.try_each(single, flavour, "early")
-        self.weigh([mutant for mutant in self.missing() if flavour in mutant.flavours])
-        todo = [mutant for mutant in self.missing() if flavour in mutant.flavours]
+        self.weigh(self.missing_in(flavour))
+        todo = self.missing_in(flavour)
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups(todo, flavour)
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]

@@ -21,12 +21,13 @@ from parsec_stack import doctree, guide, native
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants.plan import Mutant, mutated, planted
+from parsec_stack.mutants.standing import Standing, copy_files, left_by
 from parsec_stack.shell import Shell, failure_message, render_command
 from parsec_stack.stack import FLAVOURS, Flavour, Stack
 from parsec_stack.verify import compose, emphasis, inventory, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
-from parsec_stack.verify.registry import Registry
+from parsec_stack.verify.registry import Check, Registry, denial
 from parsec_stack.verify.site import Site, environment, is_free, prepare
 from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import Walk, mismatch
@@ -192,7 +193,7 @@ class Bench:
         """Follow the guide with these faults, up to the first failure.
 
         ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices, so
-        neither the blocks that take long nor the checks aside of what is as it was; or ``all``.
+        neither the blocks that take long nor the checks aside, which have been asked; or ``all``.
         Only a ``patient`` run, with few beside it, waits as long as docs-test.
         """
         started = time.monotonic()
@@ -209,9 +210,48 @@ class Bench:
             site.patience = PATIENCE[flavour] * factor
             walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
             if extent == "early":
-                walk.registry = self.registry.without_aside(self.concerned(mutants))
+                walk.registry = self.registry.without_aside()
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
+
+    def stand(self, flavour: Flavour, offset: int) -> Standing:
+        """Follow the unmutated guide to where its services run, and let them; StackError if not."""
+        blocks = part(self.guide, flavour, "early", 0, installed=True)
+        site = prepare(flavour, offset)
+        if flavour == "native":
+            lend_environment(site, self.scratch / "venv")
+        walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * PATIENT)
+        walk.registry = self.registry.without_aside()
+        for block in walk.blocks:
+            outcome = walk.reach(block)
+            if outcome.outcome in ("failed", "unexplained"):
+                walk.close(gently=False)
+                site.remove()
+                raise StackError(f"the unmutated guide fails: {outcome.reason}")
+        return left_by(walk)
+
+    def checks_aside(self, mutants: Sequence[Mutant]) -> list[Check]:
+        """The checks that work aside of what the mutants concern; all, if there are none."""
+        names = self.concerned(mutants) if mutants else set(self.registry.checks)
+        checks = [check for name in names for check in self.registry.checks.get(name, [])]
+        return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
+
+    def look(self, mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
+        """What the checks aside of a stack that stands say; nothing if they notice nothing.
+
+        One that was kept waiting says nothing: a walk will tell.
+        """
+        started = time.monotonic()
+        for check in self.checks_aside(mutants):
+            # Each has files of its own: what a faulty script leaves behind disturbs no other.
+            try:
+                with standing.beside(mutated(self.guide, mutants)) as site:
+                    check(site)
+            except Exception as error:  # a check may find the script odd in any way
+                verdict = Verdict(True, "aside", denial(check, error), time.monotonic() - started)
+                if not verdict.hasty:
+                    return verdict
+        return None
 
     def walk(self, own: Guide, site: Site, timeout: float) -> Walk:
         """A walk; its tools have spoken before."""
@@ -354,19 +394,6 @@ def with_next_commands(blocks: list[Block]) -> list[Block]:
     return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
 
 
-def copy_files(kept: Path, folder: Path) -> None:
-    """Copy files with their modes and owners, which containers need."""
-    shutil.copytree(
-        kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("venv"), symlinks=True
-    )
-    if os.geteuid() == 0:
-        for path in kept.rglob("*"):
-            there = folder / path.relative_to(kept)
-            if there.exists():
-                stat = path.stat()
-                os.chown(there, stat.st_uid, stat.st_gid)
-
-
 def lend_environment(site: Site, venv: Path) -> None:
     """Put the prepared virtual environment where the guide's own would be, activated."""
     (site.folder / "venv").symlink_to(venv)
@@ -424,3 +451,14 @@ def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, patient: bo
 def see(flavour: Flavour) -> Seen:
     """Bench.see in a worker."""
     return BENCH.see(flavour)
+
+
+def stand(flavour: Flavour, offset: int) -> Standing:
+    """Bench.stand in a worker."""
+    return BENCH.stand(flavour, offset)
+
+
+def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
+    """Bench.look in a worker."""
+    return BENCH.look(mutants, standing)
+

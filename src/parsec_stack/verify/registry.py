@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 
 from parsec_stack.guide import Guide
@@ -58,11 +58,11 @@ class Registry:
 
         return register
 
-    def without_aside(self, kept: Collection[str]) -> Registry:
-        """The same without the checks that work aside, but for those after these blocks."""
+    def without_aside(self) -> Registry:
+        """The same without the checks that work aside."""
         lean = copy(self)
         lean.checks = {
-            name: [check for check in checks if name in kept or check not in self.aside]
+            name: [check for check in checks if check not in self.aside]
             for name, checks in self.checks.items()
         }
         return lean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -254,12 +255,21 @@ def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
         path = place.folder / "parsec-credentials.env"
         path.write_text(re.sub("(?<=S3_SECRET_KEY=).*", "0" * 40, path.read_text()))
         place.refuses(script, "refuses the keys of parsec-credentials.env")
-    object_store(site).create_bucket(Bucket="unlocked")
-    with desk(site, *BUCKET) as place:
+    with desk(site, *BUCKET) as place, unlocked_bucket(site) as name:
         path = place.folder / script
-        path.write_text(path.read_text().replace("bucket=parsec\n", "bucket=unlocked\n"))
-        place.refuses(script, "the bucket unlocked exists without object lock")
-    object_store(site).delete_bucket(Bucket="unlocked")
+        path.write_text(path.read_text().replace("bucket=parsec\n", f"bucket={name}\n"))
+        place.refuses(script, f"the bucket {name} exists without object lock")
+
+
+@contextmanager
+def unlocked_bucket(site: Site) -> Iterator[str]:
+    """A bucket of a name that no other has, without object lock."""
+    store, name = object_store(site), f"unlocked-{secrets.token_hex(4)}"
+    store.create_bucket(Bucket=name)
+    try:
+        yield name
+    finally:
+        store.delete_bucket(Bucket=name)
 
 
 @after("bucket-native", "bucket-docker")

@@ -1,0 +1,98 @@
+"""A stack that stands while mutants are looked at beside it.
+
+The checks that work aside change nothing of a stack: one does for any number of mutants, and they
+need not wait until each has services of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parsec_stack.guide import Guide
+from parsec_stack.shell import render_command
+from parsec_stack.stack import Flavour, Stack
+from parsec_stack.verify import processes
+from parsec_stack.verify.site import PREFIX, Site
+from parsec_stack.verify.walk import Walk
+
+# What services keep in the reader's folder; no check aside looks at it.
+OF_SERVICES = ("data", "log", "run", "venv")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A stack whose services run, and what its reader was told on the way; any process may use it.
+
+    It holds the stack's secrets and is never written anywhere.
+    """
+
+    flavour: Flavour
+    folder: Path
+    offset: int
+    environment: dict[str, str]
+    outputs: dict[str, str]
+    commands: dict[str, str]
+    values: dict[str, str]
+
+    @contextmanager
+    def beside(self, own: Guide) -> Iterator[Site]:
+        """A folder like the reader's with the files and commands of this guide, at the stack."""
+        base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+        try:
+            (base / "runner").write_text(str(os.getpid()))
+            folder = base / self.folder.name
+            copy_files(self.folder, folder, without=OF_SERVICES)
+            stack = Stack(folder, self.flavour, self.offset)
+            for name, block in own.files().items():
+                if (folder / name).exists():
+                    (folder / name).write_text(block.text.rstrip("\n") + "\n")
+            commands = {
+                name: render_command(own.named[name], stack.moved_ports, self.values)
+                for name in self.commands
+                if name in own.named
+            }
+            yield Site(
+                stack, self.environment,
+                outputs=dict(self.outputs), commands=commands, values=dict(self.values),
+            )  # fmt: skip
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+
+    def end(self) -> None:
+        """End the services and remove all that was made."""
+        stack = Stack(self.folder, self.flavour, self.offset)
+        importlib.import_module(f"parsec_stack.{self.flavour}").remove(stack)
+        processes.end(self.folder.parent, 0.0)
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+def left_by(walk: Walk) -> Standing:
+    """What the walk leaves when its reader goes away and the services stay."""
+    if walk.shell:
+        walk.shell.release()
+    walk.pool.shutdown()
+    site = walk.site
+    return Standing(
+        site.stack.flavour, site.folder, site.stack.port_offset, site.environment,
+        site.outputs, site.commands, site.values,
+    )  # fmt: skip
+
+
+def copy_files(kept: Path, folder: Path, without: Iterable[str] = ("venv",)) -> None:
+    """Copy files with their modes and owners, which containers need."""
+    shutil.copytree(
+        kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*without), symlinks=True
+    )
+    if os.geteuid() == 0:
+        for path in kept.rglob("*"):
+            there = folder / path.relative_to(kept)
+            if there.exists():
+                stat = path.stat()
+                os.chown(there, stat.st_uid, stat.st_gid)
