@@ -461,4 +461,3 @@ def stand(flavour: Flavour, offset: int) -> Standing:
 def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
     """Bench.look in a worker."""
     return BENCH.look(mutants, standing)
-

@@ -3,7 +3,17 @@
 Each check is one sentence, its docstring; it raises AssertionError with what it saw instead.
 """
 
-from checks import certificates, containers, files, messages, scripts, secrets, services, stores
+from checks import (
+    certificates,
+    containers,
+    files,
+    messages,
+    scripts,
+    secrets,
+    services,
+    starts,
+    stores,
+)
 from checks.common import registry
 
 __all__ = [
@@ -15,5 +25,6 @@ __all__ = [
     "scripts",
     "secrets",
     "services",
+    "starts",
     "stores",
 ]

