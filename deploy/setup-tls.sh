@@ -42,16 +42,11 @@ lasts() {
     openssl x509 -in "$1.crt" -noout -checkend $((renew_days * 86400)) >/dev/null 2>&1
 }
 
-# usage: public_key_of KIND FILE
-public_key_of() {
-    openssl "$1" -in "$2" -noout -pubkey 2>/dev/null
-}
-
 make_ca() {
     local state=created
     make_key custom-ca
     if [ -e custom-ca.crt ]; then
-        if lasts custom-ca && [ "$(public_key_of x509 custom-ca.crt)" = "$(openssl pkey -in custom-ca.key -pubout)" ]; then
+        if lasts custom-ca && [ "$(openssl x509 -in custom-ca.crt -noout -pubkey)" = "$(openssl pkey -in custom-ca.key -pubout)" ]; then
             echo "custom-ca.crt: kept"
             return
         fi

@@ -289,6 +289,7 @@ def smoke(stack: Stack) -> None:
     from parsec_stack import smoke as exercise
 
     require_complete(stack)
+    require_schema(stack)
     settle(stack, SERVICES)
     exercise.run_stack(stack)
 

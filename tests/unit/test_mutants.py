@@ -15,6 +15,7 @@ from parsec_stack.mutants.operators import changes
 from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.report import Report, Row
 from parsec_stack.mutants.run import grouped
+from parsec_stack.mutants.standing import Standing
 from parsec_stack.mutants.store import Store
 from parsec_stack.mutants.trial import Verdict
 
@@ -193,6 +194,29 @@ def test_neighbours_are_not_grouped(every: list[Mutant]) -> None:
     for group in grouped(every):
         for number, one in enumerate(group):
             assert not any(plan.overlap(one, other) for other in group[number + 1 :])
+
+
+def test_beside_a_stack_lie_the_mutants_files(
+    guide: Guide, every: list[Mutant], tmp_path: Path
+) -> None:
+    """Beside a stack its files and commands are the mutants', and the stack's own stay."""
+    folder = tmp_path / "parsec"
+    (folder / "data").mkdir(parents=True)
+    (folder / "s").write_text("as it was")
+    (folder / "secret").write_text("kept")
+    standing = Standing("native", folder, 100, {"A": "b"}, {"two": "said"}, {"two": "rm x"}, {})
+    mutants = [find(every, "number", "1"), find(every, "word", "rm")]
+
+    with standing.beside(plan.mutated(guide, mutants)) as site:
+        assert (site.folder / "s").read_text() == "#!/bin/bash\nfirst 11\nsecond 2\n"
+        assert sorted(path.name for path in site.folder.iterdir()) == ["s", "secret"]
+        assert site.commands == {"two": "rmx x"}
+        assert site.outputs == {"two": "said"}
+        assert site.stack.port_offset == 100
+        beside = site.folder
+
+    assert not beside.parent.exists()
+    assert (folder / "s").read_text() == "as it was"
 
 
 def test_results_belong_to_a_state(tmp_path: Path) -> None:

@@ -135,14 +135,14 @@ def test_checks_aside_run_side_by_side(tmp_path: Path, meeting: threading.Barrie
     assert found.reason.endswith("not so: Two is three. two is two")
 
 
-def test_checks_aside_can_be_left_out() -> None:
-    """Without them a registry has the usual checks."""
+def test_checks_can_be_left_out() -> None:
+    """A lean registry has none aside, and of certain blocks alone; what prepares stays."""
     registry = Registry()
-    aside, usual = (lambda site: None), (lambda site: None)
+    aside, usual, preparing = (lambda site: None), (lambda site: None), (lambda site: None)
     registry.after("a", "b", aside=True)(aside)
-    registry.after("a")(usual)
+    registry.after("a", "b")(usual)
+    registry.after("a", prepares=True)(preparing)
 
-    lean = registry.without_aside()
-
-    assert lean.checks == {"a": [usual], "b": []}
-    assert registry.checks["a"] == [aside, usual]
+    assert registry.lean().checks == {"a": [usual, preparing], "b": [usual]}
+    assert registry.lean({"b"}).checks == {"a": [preparing], "b": [usual]}
+    assert registry.checks["a"] == [aside, usual, preparing]

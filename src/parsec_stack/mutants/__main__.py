@@ -62,6 +62,9 @@ def main(arguments: list[str]) -> int:
     entries = equivalents.applicable(entries, flavours)
     stale = list(equivalents.without_mutant(entries, plan.candidates(own, DOCS)))
     mutants, scope = selected(plan.chosen(every, asked.seed), asked)
+    if not mutants:
+        say(f"docs-mutants: there is no mutant to try ({scope})")
+        return complain(stale)
     results = store.Store(OUTPUT / "results.jsonl", f"{store.state_of(ROOT)} {' '.join(flavours)}")
     known = results.known()
     if asked.only_survivors:
@@ -103,6 +106,8 @@ def selected(mutants: list[Mutant], asked: argparse.Namespace) -> tuple[list[Mut
         scope = f"changed since {base[:10]}"
     if asked.word:
         mutants = [mutant for mutant in mutants if asked.word in mutant.title]
+        if not mutants:
+            raise StackError(f"no mutant ({scope}) has {asked.word!r} in its title")
         scope += f", -k {asked.word}"
     if asked.at_most is not None and asked.at_most < len(mutants):
         scope += f", {asked.at_most} of {len(mutants)}"
@@ -116,6 +121,11 @@ def judge(found: Report, stale: list[str]) -> int:
                           f"{row.mutant.title}" for row in found.stale)]  # fmt: skip
     if found.score < WANTED:
         problems.append(f"score {found.score:.1%}: at least {WANTED:.0%} must be killed")
+    return complain(problems)
+
+
+def complain(problems: list[str]) -> int:
+    """The exit status, with what is wrong on stderr."""
     for problem in problems:
         print(f"docs-mutants: {problem}", file=sys.stderr)
     return 1 if problems else 0

@@ -171,7 +171,11 @@ class Run:
 
         Kills count when the unmutated guide passes after them; StackError if it does not.
         """
-        todo = self.missing_in(flavour)
+        todo = [
+            mutant
+            for mutant in self.missing_in(flavour)
+            if not reason_for(mutant, self.plan.entries)
+        ]
         with self.progress.stage(f"aside, {flavour}", len(todo)):
             standing = self.pool.submit(trial.stand, flavour, self.offset).result()
             try:

@@ -192,8 +192,9 @@ class Bench:
     ) -> Verdict:
         """Follow the guide with these faults, up to the first failure.
 
-        ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices, so
-        neither the blocks that take long nor the checks aside, which have been asked; or ``all``.
+        ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices:
+        not the blocks that take long, nor the checks aside, which have been asked, nor those of
+        what a script or a command does not concern; or ``all``.
         Only a ``patient`` run, with few beside it, waits as long as docs-test.
         """
         started = time.monotonic()
@@ -203,14 +204,15 @@ class Bench:
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
         installed = not changed & set(INSTALL)
         blocks = part(own, flavour, extent, start, installed)
+        registry = self.registry
         if extent == "early":
-            blocks = self.near(mutants, blocks)
+            near = self.is_near(mutants)
+            registry = registry.lean(self.concerned(mutants) if near else None)
+            blocks = self.near(mutants, blocks) if near else blocks
         factor = PATIENT if patient else 1
         with self.site(flavour, start, installed) as site:
             site.patience = PATIENCE[flavour] * factor
-            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * factor)
-            if extent == "early":
-                walk.registry = self.registry.without_aside()
+            walk = self.walk(Guide(blocks), site, registry, BLOCK_TIMEOUT[flavour] * factor)
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
@@ -220,8 +222,8 @@ class Bench:
         site = prepare(flavour, offset)
         if flavour == "native":
             lend_environment(site, self.scratch / "venv")
-        walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * PATIENT)
-        walk.registry = self.registry.without_aside()
+        lean = self.registry.lean()
+        walk = self.walk(Guide(blocks), site, lean, BLOCK_TIMEOUT[flavour] * PATIENT)
         for block in walk.blocks:
             outcome = walk.reach(block)
             if outcome.outcome in ("failed", "unexplained"):
@@ -231,8 +233,12 @@ class Bench:
         return left_by(walk)
 
     def checks_aside(self, mutants: Sequence[Mutant]) -> list[Check]:
-        """The checks that work aside of what the mutants concern; all, if there are none."""
+        """The checks that work aside of what the mutants concern, or of all if there are none.
+
+        Those before the first service are asked on the way there.
+        """
         names = self.concerned(mutants) if mutants else set(self.registry.checks)
+        names -= {block.name for block in beginning_of(self.guide, FLAVOURS[0])}
         checks = [check for name in names for check in self.registry.checks.get(name, [])]
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
@@ -253,11 +259,9 @@ class Bench:
                     return verdict
         return None
 
-    def walk(self, own: Guide, site: Site, timeout: float) -> Walk:
+    def walk(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Walk:
         """A walk; its tools have spoken before."""
-        return Walk(
-            own, site, self.registry, Findings(Guide([]), self.registry, ()), timeout=timeout
-        )
+        return Walk(own, site, registry, Findings(Guide([]), registry, ()), timeout=timeout)
 
     def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
         """The names of the blocks that the mutants change, or whose text names a changed file."""
@@ -269,13 +273,13 @@ class Bench:
             if block.name and (block in changed or any(file in block.text for file in files))
         }
 
-    def near(self, mutants: Sequence[Mutant], blocks: list[Block]) -> list[Block]:
-        """The blocks up to a little behind what scripts and commands change; else all.
+    def is_near(self, mutants: Sequence[Mutant]) -> bool:
+        """Are they of scripts and commands? A service or a setting may be missed anywhere."""
+        near = (mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants)
+        return bool(mutants) and all(near)
 
-        A service or a setting may be missed anywhere.
-        """
-        if not all(mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants):
-            return blocks
+    def near(self, mutants: Sequence[Mutant], blocks: list[Block]) -> list[Block]:
+        """The blocks up to a little behind what scripts and commands change."""
         places = {place for mutant in mutants for place, _ in mutant.edits}
         concerned = places | self.concerned(mutants)
         numbers = [
@@ -322,7 +326,8 @@ class Bench:
         blocks = part(self.guide, flavour, "all", 0, installed=True)
         beginning = beginning_of(self.guide, flavour)
         with self.site(flavour, 0, installed=True) as site:
-            walk = self.walk(Guide(blocks), site, BLOCK_TIMEOUT[flavour] * PATIENT)
+            timeout = BLOCK_TIMEOUT[flavour] * PATIENT
+            walk = self.walk(Guide(blocks), site, self.registry, timeout)
             try:
                 for block in walk.blocks:
                     outcome = walk.reach(block)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import copy
 
 from parsec_stack.guide import Guide
@@ -21,13 +21,17 @@ class Registry:
         """Begin without any."""
         self.checks: dict[str, list[Check]] = {}
         self.aside: set[Check] = set()
+        self.preparing: set[Check] = set()
         self.files: dict[str, list[FileCheck]] = {}
         self.provocations: dict[str, Provocation] = {}
 
-    def after(self, *names: str, aside: bool = False) -> Callable[[Check], Check]:
+    def after(
+        self, *names: str, aside: bool = False, prepares: bool = False
+    ) -> Callable[[Check], Check]:
         """Decorate a check that holds after any of these blocks; it raises AssertionError.
 
         One that works ``aside`` changes nothing of the site: it runs beside others of its kind.
+        One that ``prepares`` waits for, or does, what later blocks or checks rely on.
         """
 
         def register(check: Check) -> Check:
@@ -35,6 +39,8 @@ class Registry:
                 self.checks.setdefault(name, []).append(check)
             if aside:
                 self.aside.add(check)
+            if prepares:
+                self.preparing.add(check)
             return check
 
         return register
@@ -58,11 +64,19 @@ class Registry:
 
         return register
 
-    def without_aside(self) -> Registry:
-        """The same without the checks that work aside."""
+    def lean(self, names: Collection[str] | None = None) -> Registry:
+        """The same without the checks aside, and with those after these blocks alone, if given.
+
+        What prepares stays.
+        """
         lean = copy(self)
         lean.checks = {
-            name: [check for check in checks if check not in self.aside]
+            name: [
+                check
+                for check in checks
+                if check in self.preparing
+                or (check not in self.aside and (names is None or name in names))
+            ]
             for name, checks in self.checks.items()
         }
         return lean

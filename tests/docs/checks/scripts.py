@@ -12,7 +12,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email import message_from_string
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from parsec_stack.verify.site import Site
 # Each tries its script on a desk of its own.
 after = partial(registry.after, aside=True)
 
+TLS = "setup-tls.sh"
 TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
 CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
 BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
@@ -91,8 +93,16 @@ class Desk:
         """See that the script has ended so."""
         told = f"{script} ends with {done.returncode} and says: {done.stderr}"
         assert done.returncode == 1, told
+        claimed = done.stdout if script != TLS else ""  # that one says what it does as it goes
+        assert not claimed, f"{script} refuses, and says before: {claimed}"
         assert done.stderr.startswith(f"{script}: "), told
         assert all(word in done.stderr for word in words), told
+
+    def ends_at_once(self, script: str, program: str) -> None:
+        """When the program fails the script fails, before it has asked anybody."""
+        path = self.acting({program: "exit 1", "curl": "touch asked"})
+        assert self.run(script, None, (), **path).returncode, f"it succeeds when {program} fails"
+        assert not (self.folder / "asked").exists(), f"it goes on when {program} fails"
 
     def failing(self, program: str, does: str = "exit 1") -> dict[str, str]:
         """The variable PATH with which this program does something else: it fails."""
@@ -236,6 +246,12 @@ def the_bucket_script_says_what_it_did(site: Site) -> None:
         said = place.succeeds(BUCKET[0], TMPDIR=str(place.folder)).strip()
         assert said == "bucket parsec: kept, with object lock"
         assert {path.name for path in place.folder.iterdir()} == set(BUCKET)
+        place.ends_at_once(BUCKET[0], "mktemp")
+    with another_bucket(site) as name, desk(site, *BUCKET) as place:
+        use_bucket(place, name)
+        assert place.succeeds(BUCKET[0]) == f"bucket {name}: created, with object lock\n"
+        lock = object_store(site).get_object_lock_configuration(Bucket=name)
+        assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
 
 
 @after("bucket-native", "bucket-docker")
@@ -250,26 +266,34 @@ def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
         (place.folder / "custom-ca.crt").write_bytes(
             (site.folder / "parsec-proxy.crt").read_bytes()
         )
-        place.refuses_after_curl(script, "does not answer")
+        place.refuses_after_curl(script, "does not answer", "signed by custom-ca.crt")
     with desk(site, *BUCKET) as place:
         path = place.folder / "parsec-credentials.env"
         path.write_text(re.sub("(?<=S3_SECRET_KEY=).*", "0" * 40, path.read_text()))
         place.refuses(script, "refuses the keys of parsec-credentials.env")
-    with desk(site, *BUCKET) as place, unlocked_bucket(site) as name:
-        path = place.folder / script
-        path.write_text(path.read_text().replace("bucket=parsec\n", f"bucket={name}\n"))
+    with another_bucket(site) as name, desk(site, *BUCKET) as place:
+        object_store(site).create_bucket(Bucket=name)
+        use_bucket(place, name)
         place.refuses(script, f"the bucket {name} exists without object lock")
 
 
 @contextmanager
-def unlocked_bucket(site: Site) -> Iterator[str]:
-    """A bucket of a name that no other has, without object lock."""
-    store, name = object_store(site), f"unlocked-{secrets.token_hex(4)}"
-    store.create_bucket(Bucket=name)
+def another_bucket(site: Site) -> Iterator[str]:
+    """The name of a bucket that does not exist yet, and is removed afterwards."""
+    from botocore.exceptions import ClientError
+
+    name = f"other-{secrets.token_hex(4)}"
     try:
         yield name
     finally:
-        store.delete_bucket(Bucket=name)
+        with suppress(ClientError):  # there is none if the script has failed
+            object_store(site).delete_bucket(Bucket=name)
+
+
+def use_bucket(place: Desk, name: str) -> None:
+    """Let the script on the desk be about this bucket."""
+    path = place.folder / BUCKET[0]
+    path.write_text(path.read_text().replace("bucket=parsec\n", f"bucket={name}\n"))
 
 
 @after("bucket-native", "bucket-docker")
@@ -319,6 +343,22 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
+def the_mail_script_sends_what_the_page_says(site: Site) -> None:
+    """The mail says from whom and to whom it is, and what it proves; the script says it arrived."""
+    script, ports = "ping-mailhog.sh", site.stack.ports
+    with desk(site, script) as place:
+        curl = "case $* in *smtp:*) cat >mail ;; *) cat mail ;; esac"
+        said = place.succeeds(script, **place.acting({"curl": curl, "sleep": "exit 1"}))
+        assert said == f"mail arrived: http://127.0.0.1:{ports['INBOX']}\n"
+        mail = message_from_string((place.folder / "mail").read_text())
+        place.ends_at_once(script, "date")
+    assert mail["From"] == "ping@example.com", mail["From"]
+    assert mail["To"] == "admin@example.com", mail["To"]
+    assert re.fullmatch(r"ping \d+-\d+", mail["Subject"] or ""), mail["Subject"]
+    assert mail.get_payload() == "The mail catcher works.\n"
+
+
+@after("ping-mail-native", "ping-mail-docker")
 def the_mail_script_is_patient(site: Site) -> None:
     """The script asks for some seconds, and each time first as MailHog wants it."""
     script, inbox = "ping-mailhog.sh", "http://127.0.0.1:8025"
@@ -338,7 +378,6 @@ def the_mail_script_is_patient(site: Site) -> None:
     assert slept == ["0.2"] * 25
 
 
-TLS = "setup-tls.sh"
 SERVICES = ("parsec-s3", "parsec-server", "parsec-proxy")
 
 
@@ -483,6 +522,28 @@ def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
     if os.geteuid() == 0:
         with desk(site, TLS) as place:
             place.is_refusal(TLS, place.run(TLS, NOBODY), "not writable")
+
+
+@after("tls")
+def a_key_of_another_run_is_used(site: Site) -> None:
+    """A key that another run has made in the meantime is used, not replaced."""
+    with desk(site, TLS) as place:
+        key = site.folder / "parsec-proxy.key"
+        said = place.succeeds(TLS, **place.failing("ln", f"cp {key} $2; exit 1"))
+        for path in place.folder.glob("*.key"):
+            assert path.read_bytes() == key.read_bytes(), path.name
+        assert states(said)["parsec-s3.crt"] == "created", said
+
+
+@after("tls")
+def what_cannot_be_read_is_made_again(site: Site) -> None:
+    """Damaged certificates are replaced without a word of openssl's."""
+    with desk(site, *made_of(site)) as place:
+        for name in ("custom-ca", "parsec-proxy"):
+            (place.folder / f"{name}.crt").write_text("damaged\n")
+        said = states(place.succeeds(TLS))
+        assert said["custom-ca.crt"] == "renewed, so clients must trust the new one", said
+        assert said["parsec-proxy.crt"] == "renewed: it had expired, would soon, or was unreadable"
 
 
 @after("tls")

@@ -90,7 +90,7 @@ def an_interrupted_start_is_made_good(site: Site) -> None:
     (left / "PG_VERSION").write_text("16\n")
 
 
-@after("up-native", "up-docker")
+@after("up-native", "up-docker", prepares=True)
 def supporting_services_answer(site: Site) -> None:
     """Every service but the Parsec server becomes ready."""
     await_ready(site, SUPPORTING)
@@ -116,7 +116,7 @@ def the_named_version_is_installed(site: Site) -> None:
     assert installed == versions.packaged(versions.declared(ROOT)["parsec"]), installed
 
 
-@after("backup-native", "backup-docker")
+@after("backup-native", "backup-docker", prepares=True)
 def the_backup_is_private(site: Site) -> None:
     """The backup can be read by its owner alone; what follows needs it."""
     assert mode(site.folder / "parsec.dump") == 0o600
@@ -253,7 +253,7 @@ def the_console_asks_for_a_login(site: Site) -> None:
     assert console_shown(site, "wrong") == "/login"
 
 
-@after("start-native", "start-docker")
+@after("start-native", "start-docker", prepares=True)
 def the_server_answers(site: Site) -> None:
     """The Parsec server becomes ready, with its database."""
     await_ready(site, SERVICES)
@@ -324,7 +324,7 @@ def the_store_reports_nothing(site: Site) -> None:
 
 
 @after("restart-native", "restart-docker", "renew-restart-native", "renew-restart-docker",
-       "unscale-docker")  # fmt: skip
+       "unscale-docker", prepares=True)  # fmt: skip
 def everything_answers_again(site: Site) -> None:
     """All services become ready again, and the proxy finds the server."""
     await_ready(site, SERVICES)
@@ -515,7 +515,7 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
     assert not others, f"taken: {', '.join(sorted(others))}"
 
 
-@after("renew-restart-native", "renew-restart-docker")
+@after("renew-restart-native", "renew-restart-docker", prepares=True)
 def clients_write_before_the_backup(site: Site) -> None:
     """A client can write with the new certificates; the backup that follows must hold it."""
     from parsec_stack import smoke
