@@ -190,8 +190,9 @@ def test_keys_do_not_depend_on_line_numbers(guide: Guide, tmp_path: Path) -> Non
 
 
 def test_neighbours_are_not_grouped(every: list[Mutant]) -> None:
-    """A group holds no two faults of one line or of lines side by side."""
-    for group in grouped(every):
+    """A group holds no two faults of one line or of lines side by side, and not too many."""
+    for group in grouped(every, 3):
+        assert len(group) <= 3
         for number, one in enumerate(group):
             assert not any(plan.overlap(one, other) for other in group[number + 1 :])
 

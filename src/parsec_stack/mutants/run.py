@@ -25,8 +25,9 @@ from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
 from parsec_stack.verify import processes, site
 from parsec_stack.verify.site import PREFIX
 
-# What probably survives is tried together, so many at once; a group that fails is halved.
-GROUP = 8
+# What probably survives is tried together, so many at once, and more of what a reason says will;
+# a group that fails is halved.
+GROUP, REASONED_GROUP = 8, 24
 # What only time has killed is tried again with so many times fewer walks at once.
 PEACE = 2
 # So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
@@ -266,7 +267,9 @@ class Run:
 
     def try_groups(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Mutant]:
         """Follow the whole guide with groups of mutants; those that survive."""
-        queue = deque(grouped(mutants))
+        reasoned = [mutant for mutant in mutants if reason_for(mutant, self.plan.entries)]
+        others = [mutant for mutant in mutants if mutant not in reasoned]
+        queue = deque([*grouped(reasoned, REASONED_GROUP), *grouped(others, GROUP)])
         waiting: dict[Future[Verdict], list[Mutant]] = {}
         survivors: list[Mutant] = []
         while queue or waiting:
@@ -291,14 +294,14 @@ class Run:
         return survivors
 
 
-def grouped(mutants: Iterable[Mutant]) -> list[list[Mutant]]:
+def grouped(mutants: Iterable[Mutant], size: int) -> list[list[Mutant]]:
     """The mutants in groups of which no two touch; pages, which are read anew, alone."""
     groups: list[list[Mutant]] = []
     for mutant in mutants:
         fitting = (
             group
             for group in groups
-            if len(group) < GROUP
+            if len(group) < size
             and "page" not in (mutant.scope, group[0].scope)
             and not any(overlap(mutant, other) for other in group)
         )

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,12 +203,12 @@ class Bench:
         start = 0 if pages else self.first_concerned(mutants, flavour)
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
         installed = not changed & set(INSTALL)
-        blocks = part(own, flavour, extent, start, installed)
+        names = self.concerned(mutants) if self.is_near(mutants) else None
+        blocks = part(own, flavour, extent, start, installed, names or ())
         registry = self.registry
         if extent == "early":
-            near = self.is_near(mutants)
-            registry = registry.lean(self.concerned(mutants) if near else None)
-            blocks = self.near(mutants, blocks) if near else blocks
+            registry = registry.lean(names)
+            blocks = blocks if names is None else near(names, blocks)
         factor = PATIENT if patient else 1
         with self.site(flavour, start, installed) as site:
             site.patience = PATIENCE[flavour] * factor
@@ -277,16 +277,6 @@ class Bench:
         """Are they of scripts and commands? A service or a setting may be missed anywhere."""
         near = (mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants)
         return bool(mutants) and all(near)
-
-    def near(self, mutants: Sequence[Mutant], blocks: list[Block]) -> list[Block]:
-        """The blocks up to a little behind what scripts and commands change."""
-        places = {place for mutant in mutants for place, _ in mutant.edits}
-        concerned = places | self.concerned(mutants)
-        numbers = [
-            number for number, block in enumerate(blocks) if {block.id, block.name} & concerned
-        ]
-        last = max(numbers, default=0)
-        return blocks[:last] + with_next_commands(blocks[last:])
 
     def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
         """How many blocks of the beginning are as they were, before the first that is not."""
@@ -380,17 +370,36 @@ def beginning_of(own: Guide, flavour: Flavour) -> list[Block]:
     return blocks[: pages.index(flavour)] if flavour in pages else blocks
 
 
-def part(own: Guide, flavour: Flavour, extent: str, start: int, installed: bool) -> list[Block]:
-    """The blocks to follow, from the beginning's ``start`` on; nothing is ``installed`` twice."""
+def near(names: Collection[str], blocks: list[Block]) -> list[Block]:
+    """The blocks up to a little behind the last of these names."""
+    numbers = [number for number, block in enumerate(blocks) if block.name in names]
+    last = max(numbers, default=0)
+    return blocks[:last] + with_next_commands(blocks[last:])
+
+
+def part(
+    own: Guide,
+    flavour: Flavour,
+    extent: str,
+    start: int,
+    installed: bool,
+    names: Collection[str] = (),
+) -> list[Block]:
+    """The blocks to follow, from the beginning's ``start`` on; nothing is ``installed`` twice.
+
+    An early part has of the late blocks those of these ``names``.
+    """
     beginning = beginning_of(own, flavour)
     rest = own.of(flavour)[len(beginning) :]
     if installed:
         rest = [block for block in rest if block.name not in INSTALL]
     late = [block for block in rest if LATE.match(block.name or "") or block.last]
-    early = [block for block in rest if block not in late]
+    early = [block for block in rest if block not in late or block.name in names]
     if extent == "first":
         return with_next_commands(beginning[start:])
-    return [*beginning[start:], *early, *(late if extent == "all" else [])]
+    if extent == "early":
+        return [*beginning[start:], *early]
+    return [*beginning[start:], *(block for block in rest if block not in late), *late]
 
 
 def with_next_commands(blocks: list[Block]) -> list[Block]:

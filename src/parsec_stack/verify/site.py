@@ -99,6 +99,8 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TMPDIR": tempfile.gettempdir(),
+        # A reader who forgets the virtual environment may not change this machine's Python.
+        "PIP_REQUIRE_VIRTUALENV": "1",
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip")),
     }
     if stack.flavour == "docker":

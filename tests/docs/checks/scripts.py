@@ -648,3 +648,21 @@ def a_failed_migration_fails(site: Site) -> None:
                 capture_output=True, text=True, timeout=WITHIN, check=False,
             )  # fmt: skip
             assert bool(done.returncode) == fails, f"after {mark} it ends with {done.returncode}"
+
+
+@after("wait-native")
+def the_database_is_waited_for(site: Site) -> None:
+    """The command asks the database five times a second until it accepts connections."""
+    with desk(site, "parsec-native.env") as place:
+        asks = 'echo "$@" >>asked; [ "$(wc -l <asked)" -ge 3 ]'
+        naps, finds = 'echo "$@" >>slept', 'dirname "$0"'
+        path = place.acting({"pg_isready": asks, "sleep": naps, "python": finds})
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", site.commands["wait-native"]],
+            cwd=place.folder, env=place.environment | path, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=WITHIN, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        question = f"--host=127.0.0.1 --port={site.stack.ports['POSTGRES']}"
+        assert (place.folder / "asked").read_text().splitlines() == [question] * 3
+        assert (place.folder / "slept").read_text().splitlines() == ["0.2"] * 2

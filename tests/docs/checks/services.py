@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from checks.common import after, mode, unchanged_by, values
+from checks.common import activated, after, mode, unchanged_by, values
 from parsec_stack import inbox, native, probes, schema
 from parsec_stack.shell import without_ansi
 from parsec_stack.stack import PORTS, SERVICES
@@ -515,7 +515,7 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
     assert not others, f"taken: {', '.join(sorted(others))}"
 
 
-@after("renew-restart-native", "renew-restart-docker", prepares=True)
+@after("proxy-check-native", "proxy-check-docker", prepares=True)
 def clients_write_before_the_backup(site: Site) -> None:
     """A client can write with the new certificates; the backup that follows must hold it."""
     from parsec_stack import smoke
@@ -540,3 +540,22 @@ def nothing_runs_after_the_stop(site: Site) -> None:
     else:
         kept = {volume.attrs["Labels"][VOLUME] for volume in flavour_of(site).volumes(site.stack)}
         assert {"postgres", "s3"} <= kept, f"of the volumes only {kept} are left"
+
+
+@after("stop-native")
+def what_was_stopped_goes_on(site: Site) -> None:
+    """The commands that started the services and the server start them again, and end them."""
+    for block in ("up-native", "wait-native", "start-native"):
+        repeat(site, block)
+    await_ready(site, SERVICES)
+    repeat(site, "stop-native")
+    nothing_runs_after_the_stop(site)
+
+
+def repeat(site: Site, block: str) -> None:
+    """Run the block's command again, which must succeed."""
+    from parsec_stack.verify.tool import output_of
+
+    command = ["bash", "-euo", "pipefail", "-c", site.commands[block]]
+    said = output_of(command, site.folder, activated(site))
+    assert not said.status, f"{block}, again: {said.last_line}"
