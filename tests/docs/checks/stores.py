@@ -34,7 +34,7 @@ def soon[T](site: Site, act: Callable[[], T]) -> T:
             time.sleep(POLL)
 
 
-@after("unscale-docker")
+@after("check-docker", prepares=True)
 def blocks_are_stored(site: Site) -> None:
     """The first object store holds blocks before another takes its place."""
     memory(site).touch(mode=0o600)
