@@ -232,13 +232,14 @@ class Bench:
                 raise StackError(f"the unmutated guide fails: {outcome.reason}")
         return left_by(walk)
 
-    def checks_aside(self, mutants: Sequence[Mutant]) -> list[Check]:
+    def checks_aside(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Check]:
         """The checks that work aside of what the mutants concern, or of all if there are none.
 
         Those before the first service are asked on the way there.
         """
-        names = self.concerned(mutants) if mutants else set(self.registry.checks)
-        names -= {block.name for block in beginning_of(self.guide, FLAVOURS[0])}
+        beginning = beginning_of(self.guide, flavour)
+        rest = {block.name for block in self.guide.of(flavour)[len(beginning) :] if block.name}
+        names = rest & self.concerned(mutants) if mutants else rest
         checks = [check for name in names for check in self.registry.checks.get(name, [])]
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
@@ -248,7 +249,7 @@ class Bench:
         One that was kept waiting says nothing: a walk will tell.
         """
         started = time.monotonic()
-        for check in self.checks_aside(mutants):
+        for check in self.checks_aside(mutants, standing.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
                 with standing.beside(mutated(self.guide, mutants)) as site:
