@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from configparser import RawConfigParser
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from checks.common import registry
 from checks.services import TLS12_SUITES
@@ -91,9 +95,9 @@ GRACE = {
 # What each healthcheck must ask for.
 ASKED = {
     "parsec-postgres": {"pg_isready", "--host=parsec-postgres", "--username=parsec", "--quiet"},
-    "parsec-s3": {"https://localhost:9000/status", "https://localhost:9090/login",
+    "parsec-s3": {"https://localhost:9000/status https://localhost:9090/login",
                   "--fail-early --fail"},
-    "parsec-smtp": {"nc 127.0.0.1 1025", "'^220 '", "QUIT\\r\\n",
+    "parsec-smtp": {"nc 127.0.0.1 1025", "grep -q '^220 '", "QUIT\\r\\n",
                     "-q -O /dev/null 'http://127.0.0.1:8025/api/v2/messages?limit=1'"},
     "parsec-server": {'"localhost", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
@@ -101,7 +105,7 @@ ASKED = {
                       "isinstance(error, ConnectionRefusedError)",
                       '"Api-Version": "5.3"', '"Content-Type": "application/msgpack"',
                       'cafile="/run/secrets/custom-ca.crt"', "answered {status}"},
-    "parsec-proxy": {"https://localhost/"},
+    "parsec-proxy": {"curl --silent", "https://localhost/"},
 }  # fmt: skip
 # How often, in seconds, and how many failures in a row are too many.
 ASKED_EVERY = {
@@ -111,7 +115,11 @@ ASKED_EVERY = {
     "parsec-server": (2, 30),
     "parsec-proxy": (2, 15),
 }
-MINIO_ASKED = ("https://localhost:9000/minio/health/live", "https://localhost:9090/")
+MINIO_ASKED = (
+    "curl --fail-early --fail --silent --show-error --max-time 4 "
+    "--cacert /run/secrets/custom-ca.crt "
+    "https://localhost:9000/minio/health/live https://localhost:9090/ >/dev/null"
+)
 ANSSI = {
     "TLS_AES_256_GCM_SHA384",
     "TLS_AES_128_GCM_SHA256",
@@ -303,7 +311,6 @@ def the_store_runs_as_without_docker(files: Files) -> None:
     for option in store["command"][1:]:
         if option.endswith(("=0", "=false")) and "autoCreate" not in option:
             assert option in script, f"run-parsec-s3 lacks {option}"
-    assert "rm -f /data/mini.options\n" in store["entrypoint"][2]
     assert store["command"] == [
         "mini", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3.port=9000",
         "-s3.cert.file=/run/secrets/parsec-s3.crt", "-s3.key.file=/run/secrets/parsec-s3.key",
@@ -325,6 +332,35 @@ def the_proxy_gets_its_configuration(files: Files) -> None:
     assert mount["source"] == f"{files.folder}/{SITE}", mount
     assert mount["target"] == "/etc/nginx/conf.d/default.conf", mount
     assert mount["read_only"] is True, mount
+
+
+@about(COMPOSE)
+def the_server_gets_all_env_files(files: Files) -> None:
+    """The server's container reads every env file, in the order in which they build on another."""
+    found = yaml.safe_load(files.text(COMPOSE))["services"]["parsec-server"]
+    assert found["env_file"] == ["parsec-credentials.env", "parsec-admin-token.env", *ENV_FILES]
+    assert found["init"] is True, "without an init it could not be killed from inside"
+
+
+@about(COMPOSE)
+def the_store_starts_with_its_password(files: Files) -> None:
+    """SeaweedFS gets the console's password by its environment, and forgets its last options."""
+    shell, option, script, name = services(files, COMPOSE)["parsec-s3"]["entrypoint"]
+    assert (shell, option, name) == ("/bin/sh", "-c", "parsec-s3")
+    with tempfile.TemporaryDirectory(prefix="store-") as base:
+        folder = Path(base)
+        (folder / "mini.options").touch()
+        (folder / "s3-console-password").write_text("given")
+        start = folder / "entrypoint.sh"
+        start.write_text('#!/bin/sh\necho $WEED_ADMIN_PASSWORD "$@"\n')
+        start.chmod(0o755)
+        for place in ("/data", "/run/secrets"):
+            script = script.replace(f"{place}/", f"{base}/")
+        script = script.replace("/entrypoint.sh", str(start)).replace("$$", "$")
+        for _ in range(2):
+            said = output_of(["/bin/sh", "-c", script, name, "mini", "-a b"], folder)
+            assert (said.status, said.text) == (0, "given mini -a b\n"), said.text
+            assert not (folder / "mini.options").exists()
 
 
 @about(COMPOSE, *ENV_FILES)
@@ -445,9 +481,7 @@ def minio_takes_the_place_of_seaweedfs(files: Files) -> None:
     }
     assert [(one["source"], one["target"]) for one in after.pop("volumes")] == [("minio", "/tmp")]
     assert not after.pop("tmpfs", None)
-    probe = " ".join(after.pop("healthcheck")["test"])
-    assert "--fail-early --fail" in probe
-    assert all(url in probe for url in MINIO_ASKED), probe
+    assert after.pop("healthcheck")["test"] == ["CMD-SHELL", MINIO_ASKED]
     assert set(other["volumes"]) == {"postgres", "minio"}
     for name in ("s3-access-key", "s3-secret-key"):
         assert other["secrets"][name]["file"] == f"{files.folder}/secrets/{name}"
