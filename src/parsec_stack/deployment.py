@@ -94,9 +94,13 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     check_files(stack)
     flavour.check(stack)
     stack.remember(started=True, running=True)
-    if not flavour.is_up(stack):
-        run(stack, "up")
     complete = stack.state.get("complete")
+    # The guide's command waits until all are healthy; a server that comes back need not.
+    if not flavour.is_up(stack):
+        if complete and flavour.STARTS_SINGLY:
+            flavour.start_missing(stack, SUPPORTING)
+        else:
+            run(stack, "up")
     lacking = await_schema(stack) if complete else []
     wanted = SERVICES if complete and not lacking else SUPPORTING
     flavour.start_missing(stack, wanted)

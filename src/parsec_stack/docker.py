@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.volumes import Volume
 
+# Can single services be started while no other runs?
+STARTS_SINGLY = True
 COMPOSE_FILE = "parsec-server.docker.yaml"
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -371,7 +373,25 @@ def migrations(stack: Stack) -> list[str] | None:
 def packaged(stack: Stack) -> list[str]:
     """The names of the migrations that the server's image brings, oldest first."""
     services = json.loads(compose(stack, "config", "--format", "json"))["services"]
-    return packaged_in(services["parsec-server"]["image"])
+    name = services["parsec-server"]["image"]
+    image = image_id(name)
+    known = stack.state.get("packaged", {})
+    if image and known.get("image") == image:
+        return list(known["migrations"])
+    found = packaged_in(name)
+    if image and stack.state:  # a folder without state is no stack of ours
+        stack.remember(packaged={"image": image, "migrations": found})
+    return found
+
+
+def image_id(name: str) -> str:
+    """The digest of the image's content; empty if there is no such image."""
+    from docker.errors import DockerException
+
+    try:
+        return str(engine().images.get(name).id)
+    except DockerException:
+        return ""
 
 
 @cache

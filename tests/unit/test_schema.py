@@ -1,5 +1,6 @@
 """An older server never starts on a newer database, and a newer one only after the migration."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,24 @@ def test_image_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(StackError, match="holds no Parsec server"):
         docker.packaged_in("other:1")
+
+
+def test_an_image_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stack remembers what an image's content brings; other content under its name is asked."""
+    asked: list[str] = []
+
+    def packaged_in(name: str) -> list[str]:
+        asked.append(name)
+        return list(KNOWN)
+
+    composed = json.dumps({"services": {"parsec-server": {"image": "server:1"}}})
+    monkeypatch.setattr(docker, "compose", lambda *arguments: composed)
+    monkeypatch.setattr(docker, "packaged_in", packaged_in)
+    stack = Stack(tmp_path, "docker", state={"started": True})
+    for image in ("sha256:1", "sha256:1", "sha256:2"):
+        monkeypatch.setattr(docker, "image_id", lambda name, image=image: image)
+        assert docker.packaged(stack) == KNOWN
+    assert asked == ["server:1"] * 2
+
+    assert docker.packaged(Stack(tmp_path, "docker")) == KNOWN
+    assert len(asked) == 3
