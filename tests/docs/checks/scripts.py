@@ -59,8 +59,18 @@ class Desk:
         self, script: str, user: int | None = None, groups: Sequence[int] = (), **variables: str
     ) -> Done:
         """How the script ends that runs as this user, also of these groups."""
+        return self.do([f"./{script}"], user, groups, **variables)
+
+    def follow(self, command: str, **variables: str) -> Done:
+        """How a command block of the guide ends."""
+        return self.do(["bash", "-euo", "pipefail", "-c", command], None, (), **variables)
+
+    def do(
+        self, argv: list[str], user: int | None, groups: Sequence[int], **variables: str
+    ) -> Done:
+        """How the program ends."""
         return subprocess.run(
-            [f"./{script}"],
+            argv,
             cwd=self.folder,
             env=self.environment | variables,
             stdin=subprocess.DEVNULL,
@@ -642,11 +652,7 @@ def a_failed_migration_fails(site: Site) -> None:
             (place.folder / "log").mkdir()
             says = f"echo '0001_initial.sql {mark}'"
             path = place.acting({"python": says, "docker": says})
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", command],
-                cwd=place.folder, env=place.environment | path, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=WITHIN, check=False,
-            )  # fmt: skip
+            done = place.follow(command, **path)
             assert bool(done.returncode) == fails, f"after {mark} it ends with {done.returncode}"
 
 
@@ -657,11 +663,7 @@ def the_database_is_waited_for(site: Site) -> None:
         asks = 'echo "$@" >>asked; [ "$(wc -l <asked)" -ge 3 ]'
         naps, finds = 'echo "$@" >>slept', 'dirname "$0"'
         path = place.acting({"pg_isready": asks, "sleep": naps, "python": finds})
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", site.commands["wait-native"]],
-            cwd=place.folder, env=place.environment | path, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=WITHIN, check=False,
-        )  # fmt: skip
+        done = place.follow(site.commands["wait-native"], **path)
         assert done.returncode == 0, done.stderr
         question = f"--host=127.0.0.1 --port={site.stack.ports['POSTGRES']}"
         assert (place.folder / "asked").read_text().splitlines() == [question] * 3
