@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from checks.common import after, mode, unchanged_by
 from parsec_stack.verify.site import Site
 
-CERTIFIED = ("parsec-s3", "parsec-server", "parsec-proxy")
+# The services that have a certificate, each with the name of its port.
+CERTIFIED = {"parsec-s3": "S3", "parsec-server": "SERVER", "parsec-proxy": "PROXY"}
 # Every certificate is reached by its service's name among containers, and from this machine.
 LOCAL_NAMES = ("localhost",)
 LOCAL_ADDRESS = ip_address("127.0.0.1")
@@ -25,6 +29,8 @@ SERVER_GROUP = 1234
 LIFETIME = {"custom-ca": timedelta(days=3650)} | dict.fromkeys(CERTIFIED, timedelta(days=365))
 # So much may pass between making a certificate and looking at it.
 MOMENT = timedelta(minutes=10)
+# In seconds.
+POLL, HANDSHAKE = 0.05, 5.0
 
 
 def certificate(site: Site, name: str) -> x509.Certificate:
@@ -167,3 +173,35 @@ def keys_belong_to_certificates(site: Site) -> None:
 def certificates_stay(site: Site) -> None:
     """Running it again keeps what is valid."""
     unchanged_by(site, "setup-tls.sh", [f"{name}.crt" for name in ("custom-ca", *CERTIFIED)])
+
+
+@after("ciphers", prepares=True)
+def certificates_end_tomorrow(site: Site) -> None:
+    """Certificates that soon expire take the place of those that the services use."""
+    for name in CERTIFIED:
+        (site.folder / f"{name}.crt").write_bytes(expiring(site, name, days=1))
+
+
+@after("renew")
+def what_would_expire_is_replaced(site: Site) -> None:
+    """The certificates that would soon have expired have been replaced."""
+    certificates_last(site)
+
+
+@after("renew-restart-native", "renew-restart-docker")
+def services_show_their_new_certificates(site: Site) -> None:
+    """Each service shows the certificate that lies in its file."""
+    deadline = time.monotonic() + site.patience
+    while others := [name for name in CERTIFIED if shown(site, name) != certificate(site, name)]:
+        assert time.monotonic() < deadline, f"another certificate is shown by {', '.join(others)}"
+        time.sleep(POLL)
+
+
+def shown(site: Site, service: str) -> x509.Certificate | None:
+    """The certificate that clients of the service get, if it answers."""
+    address = ("localhost", site.stack.ports[CERTIFIED[service]])
+    with suppress(OSError):
+        return x509.load_pem_x509_certificate(
+            ssl.get_server_certificate(address, timeout=HANDSHAKE).encode()
+        )
+    return None

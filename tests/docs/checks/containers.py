@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.common import after
-from checks.services import await_ready, client_address
+from checks.services import await_ready, client_address, see_health
 from parsec_stack import client, docker, probes, smoke
 from parsec_stack.stack import SERVICES
 from parsec_stack.verify.site import Site
@@ -67,6 +67,12 @@ def what_dies_is_restarted(site: Site) -> None:
     for service, pid in killed.items():
         process_of(site, service, other_than=pid)
     await_ready(site, SERVICES)
+
+
+@after("scale-docker", "minio-docker", "minio-back-docker")
+def compose_waits_for_health(site: Site) -> None:
+    """When the command ends, all containers are healthy."""
+    see_health(site)
 
 
 @after("scale-docker")

@@ -70,6 +70,21 @@ def await_ready(site: Site, services: tuple[str, ...]) -> None:
         time.sleep(POLL)
 
 
+def see_ready(site: Site, services: tuple[str, ...]) -> None:
+    """See that the services are ready, for which Docker's commands have waited themselves."""
+    if site.flavour == "docker":
+        see_health(site)
+    await_ready(site, services)
+
+
+def see_health(site: Site) -> None:
+    """See that all containers are healthy now."""
+    docker = flavour_of(site)
+    found = docker.engine().containers.list(all=True, sparse=True, filters=docker.mine(site.stack))
+    others = [one.name for one in found if "(healthy)" not in one.attrs["Status"]]
+    assert not others, f"not healthy when the command ends: {', '.join(others)}"
+
+
 def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
     """Add when supervisord has last started each service."""
     for info in flavour_of(site).supervisor(site.stack).getAllProcessInfo():
@@ -92,8 +107,8 @@ def an_interrupted_start_is_made_good(site: Site) -> None:
 
 @after("up-native", "up-docker", prepares=True)
 def supporting_services_answer(site: Site) -> None:
-    """Every service but the Parsec server becomes ready."""
-    await_ready(site, SUPPORTING)
+    """Every service but the Parsec server becomes ready, with Docker before the command ends."""
+    see_ready(site, SUPPORTING)
 
 
 @after("migrate-native", "migrate-docker")
@@ -114,6 +129,12 @@ def the_named_version_is_installed(site: Site) -> None:
 
     installed = report.versions(site.stack)["Parsec"]
     assert installed == versions.packaged(versions.declared(ROOT)["parsec"]), installed
+
+
+@after("stop-server-native", "stop-server-docker")
+def nobody_can_write(site: Site) -> None:
+    """The server is stopped before the database is written into a file."""
+    assert not probes.listens(site.stack.ports["SERVER"]), "the server still answers"
 
 
 @after("backup-native", "backup-docker", prepares=True)
@@ -255,8 +276,8 @@ def the_console_asks_for_a_login(site: Site) -> None:
 
 @after("start-native", "start-docker", prepares=True)
 def the_server_answers(site: Site) -> None:
-    """The Parsec server becomes ready, with its database."""
-    await_ready(site, SERVICES)
+    """The Parsec server becomes ready, with its database; with Docker before the command ends."""
+    see_ready(site, SERVICES)
 
 
 @after("start-native", "start-docker")
@@ -327,7 +348,7 @@ def the_store_reports_nothing(site: Site) -> None:
        "unscale-docker", prepares=True)  # fmt: skip
 def everything_answers_again(site: Site) -> None:
     """All services become ready again, and the proxy finds the server."""
-    await_ready(site, SERVICES)
+    see_ready(site, SERVICES)
     deadline = time.monotonic() + site.patience
     ca_file = site.folder / "custom-ca.crt"
     while not probes.serves_parsec(site.stack.ports["PROXY"], ca_file):
@@ -347,7 +368,7 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
         time.sleep(POLL)
 
 
-@after("status-native")
+@after("status-native", aside=True)
 def the_status_shows_what_runs(site: Site) -> None:
     """Every service runs, and the end of the server's log follows."""
     lines = site.outputs["status-native"].splitlines()
