@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -220,16 +221,67 @@ def test_beside_a_stack_lie_the_mutants_files(
     assert (folder / "s").read_text() == "as it was"
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("echo asked; cat own", ""),
+        ("echo asks; cat own", "the output of 'check-native' is not as stated"),
+        ("echo asked; false", "docs/p.rst:5: exit status 1: echo asked; false\nasked\n"),
+    ],
+)
+def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Path) -> None:
+    """A command that only asks runs in the stack's folder, and its stated output is compared."""
+    standing = stand(tmp_path, "check-native")
+    own = Guide([block("check-native", command), block("said", "asked\n...", "output"),
+                 block("check-more", "echo more"), block("more", "more", "output")])  # fmt: skip
+
+    with standing.beside(own) as site:
+        problem = standing.ask(own.blocks, own, site)
+
+        assert problem[: len(told) or None] == told
+        if not told:
+            assert site.outputs == {"check-native": "asked\nthe stack's\n"}
+
+
+def test_what_does_more_than_ask_is_not_repeated(tmp_path: Path) -> None:
+    """A command that changes the stack is not run again, nor one that was never run."""
+    standing = stand(tmp_path, "stop-native")
+    own = Guide([block("stop-native", "touch done"), block("check-native", "touch done")])
+
+    with standing.beside(own) as site:
+        assert standing.ask(own.blocks, own, site) == ""
+
+    assert not (standing.folder / "done").exists()
+
+
+def stand(base: Path, name: str) -> Standing:
+    """A stack with a file of its own, on whose way this command was run."""
+    folder = base / "parsec"
+    folder.mkdir()
+    (folder / "own").write_text("the stack's\n")
+    return Standing("native", folder, 0, {"PATH": os.environ["PATH"]}, {}, {name: "true"}, {})
+
+
 def test_results_belong_to_a_state(tmp_path: Path) -> None:
     """What was found is found again, in the same state alone; a broken line is passed over."""
     path = tmp_path / "results.jsonl"
-    Store(path, "one").add([("a", Verdict(True, "tools", "why"))])
+    Store(path, "one", ["native"]).add([("a", Verdict(True, "tools", "why"))])
     with path.open("a") as file:
         file.write('{"mutant": "b", "sta')
 
-    assert Store(path, "one").known() == {"a": Verdict(True, "tools", "why")}
-    assert Store(path, "two").known() == {}
-    assert set(Store(path, "two").known(of_any_state=True)) == {"a"}
+    assert Store(path, "one", ["native"]).known() == {"a": Verdict(True, "tools", "why")}
+    assert Store(path, "two", ["native"]).known() == {}
+    assert set(Store(path, "two", ["native"]).known(of_any_state=True)) == {"a"}
+
+
+def test_a_kill_holds_for_all_flavours(tmp_path: Path) -> None:
+    """What one flavour has killed is killed; what survived there must be tried in the other."""
+    path = tmp_path / "results.jsonl"
+    killed, survived = Verdict(True, "native", "why"), Verdict(False, "native")
+    Store(path, "one", ["native"]).add([("a", killed), ("b", survived)])
+
+    assert Store(path, "one", ["native"]).known() == {"a": killed, "b": survived}
+    assert Store(path, "one", ["native", "docker"]).known() == {"a": killed}
 
 
 def entries(tmp_path: Path, text: str) -> list[equivalents.Entry]:

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     if not mutants:
         say(f"docs-mutants: there is no mutant to try ({scope})")
         return complain(stale)
-    results = store.Store(OUTPUT / "results.jsonl", f"{store.state_of(ROOT)} {' '.join(flavours)}")
+    results = store.Store(OUTPUT / "results.jsonl", store.state_of(ROOT), flavours)
     known = results.known()
     if asked.only_survivors:
         earlier = results.known(of_any_state=True)

@@ -33,6 +33,9 @@ PEACE = 2
 # So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
 CONTROL = 40
 
+# Each with its mutant; one follows the unmutated guide.
+Walks = dict[Future[Verdict], Mutant | None]
+
 
 @dataclass
 class Plan:
@@ -130,7 +133,7 @@ class Run:
             )
 
     def weigh(self, todo: Sequence[Mutant]) -> None:
-        """Ask what the prose says, which takes longer than a tool and less than a walk."""
+        """Ask what the prose says of what nothing else has noticed."""
         with self.progress.stage("prose", len(todo)):
             self.take_kills({self.pool.submit(trial.weigh, mutant): mutant for mutant in todo})
 
@@ -203,13 +206,13 @@ class Run:
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             self.try_each(single, flavour, "early")
-        self.weigh(self.missing_in(flavour))
         todo = self.missing_in(flavour)
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups(todo, flavour)
+        self.weigh(survivors)
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
-            if not set(others) & set(mutant.flavours):
+            if mutant.key not in self.results and not set(others) & set(mutant.flavours):
                 self.conclude(mutant, Verdict(False, flavour))
 
     def will_survive(self, mutant: Mutant) -> bool:
@@ -225,45 +228,45 @@ class Run:
         Kills count when the unmutated guide has passed among them; StackError if it does not.
         """
         hasty: list[Mutant] = []
-        for some in batched(mutants, CONTROL):
-            for mutant, verdict in self.try_some(some, flavour, extent):
+        batches = [self.submit(some, flavour, extent) for some in batched(mutants, CONTROL)]
+        for waiting in batches:
+            for mutant, verdict in self.collect(waiting):
                 self.progress.step()
                 if verdict.hasty:
                     hasty.append(mutant)
                 elif verdict.killed:
                     self.conclude(mutant, verdict)
         for few in batched(hasty, max(1, self.plan.jobs // PEACE)):
-            for mutant, verdict in self.try_some(few, flavour, extent, patient=True):
+            waiting = self.submit(few, flavour, extent, patient=True)
+            for mutant, verdict in self.collect(waiting):
                 if verdict.killed:
                     self.conclude(mutant, verdict)
 
-    def try_some(
+    def submit(
         self, mutants: Sequence[Mutant], flavour: Flavour, extent: str, *, patient: bool = False
-    ) -> list[tuple[Mutant, Verdict]]:
-        """What becomes of these mutants, all at once, and of the unmutated guide among them."""
-        waiting: dict[Future[Verdict], Mutant | None] = {
+    ) -> Walks:
+        """Walks with one of these mutants each, and one with the unmutated guide among them."""
+        waiting: Walks = {
             self.pool.submit(trial.follow, [mutant], flavour, extent, patient): mutant
             for mutant in mutants
         }
         if extent != "first" and not patient:
             waiting[self.pool.submit(trial.follow, [], flavour, extent, False)] = None
+        return waiting
+
+    def collect(self, waiting: Walks) -> list[tuple[Mutant, Verdict]]:
+        """What has become of these mutants in the end; StackError if the guide itself fails."""
         found: list[tuple[Mutant, Verdict]] = []
         for future in done_ones(waiting):
-            if mutant := waiting[future]:
-                found.append((mutant, future.result()))
-            else:
-                self.pass_control(future.result(), flavour, extent)
+            mutant, verdict = waiting[future], future.result()
+            if mutant:
+                found.append((mutant, verdict))
+            elif verdict.killed:
+                raise StackError(
+                    "the unmutated guide, which passes alone, fails among mutants: "
+                    f"{verdict.reason.rstrip()}\ntry fewer --jobs"
+                )
         return found
-
-    def pass_control(self, verdict: Verdict, flavour: Flavour, extent: str) -> None:
-        """Let the unmutated guide, if it failed among others, pass alone; StackError if not."""
-        if verdict.killed:
-            self.progress.say(f"the unmutated guide failed among others: {verdict.reason}")
-            again = self.pool.submit(trial.follow, [], flavour, extent, True).result()
-            told = "it passes alone: try fewer --jobs" if not again.killed else again.reason
-            raise StackError(
-                f"the unmutated guide fails among mutants: {verdict.reason.rstrip()}\n{told}"
-            )
 
     def try_groups(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Mutant]:
         """Follow the whole guide with groups of mutants; those that survive."""

@@ -1,29 +1,38 @@
 """A stack that stands while mutants are looked at beside it.
 
-The checks that work aside change nothing of a stack: one does for any number of mutants, and they
-need not wait until each has services of its own.
+Commands that only ask and the checks that work aside change nothing of a stack: one does for any
+number of mutants, and they need not wait until each has services of its own.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
-from parsec_stack.guide import Guide
-from parsec_stack.shell import render_command
+from parsec_stack.guide import Block, Guide
+from parsec_stack.shell import Shell, failure_message, render_command, without_ansi
 from parsec_stack.stack import Flavour, Stack
 from parsec_stack.verify import processes
 from parsec_stack.verify.site import PREFIX, Site
-from parsec_stack.verify.walk import Walk
+from parsec_stack.verify.walk import Walk, mismatch
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
+# The commands that only ask, or find done what they would do, or copy it.
+QUESTIONS = re.compile(
+    r"(conninfo|migrate|bucket|check|status|ping-mail|organization-api|proxy-check|ciphers|backup)"
+    r"(-native|-docker)?"
+)
+# In seconds; what asks for longer is left to a walk.
+ANSWERED_WITHIN = 20.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,39 @@ class Standing:
         finally:
             shutil.rmtree(base, ignore_errors=True)
 
+    def ask(self, questions: Iterable[Block], own: Guide, site: Site) -> str:
+        """Run the guide's questions of these in the stack's folder; what is wrong, if anything.
+
+        The site, beside the stack, keeps what they have printed.
+        """
+        for block in questions:
+            name = block.name or ""
+            if name not in self.commands or not QUESTIONS.fullmatch(name):
+                continue
+            with Shell(self.folder, self.environment) as shell:
+                result = shell.run(site.commands[name], ANSWERED_WITHIN)
+            if result.problem:
+                return f"{failure_message(block, result)}\n{result.output}"
+            site.outputs[name] = without_ansi(result.output)
+            for stated in outputs_of(block, own, self.flavour):
+                if problem := mismatch(stated, site, [result.output]):
+                    return f"the output of '{name}' is not as stated: {problem}"
+        return ""
+
     def end(self) -> None:
         """End the services and remove all that was made."""
         stack = Stack(self.folder, self.flavour, self.offset)
         importlib.import_module(f"parsec_stack.{self.flavour}").remove(stack)
         processes.end(self.folder.parent, 0.0)
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+def outputs_of(command: Block, own: Guide, flavour: Flavour) -> Iterator[Block]:
+    """The outputs that the guide states of the command."""
+    blocks = [block for block in own.of(flavour) if block.page == command.page]
+    place = [block.id for block in blocks].index(command.id)
+    following = takewhile(lambda block: block.kind != "command", blocks[place + 1 :])
+    return (block for block in following if block.kind == "output")
 
 
 def left_by(walk: Walk) -> Standing:

@@ -1,6 +1,7 @@
 """Results that outlive a run, so that the next one goes on where the last was ended.
 
-A result holds for one fault in one state of the guide, its checks and what follows it.
+A result holds for one fault in one state of the guide, its checks and what follows it. A kill
+holds whichever flavours were followed; that one survived holds for the same flavours alone.
 """
 
 from __future__ import annotations
@@ -41,18 +42,21 @@ def sources(root: Path) -> Iterator[Path]:
 class Store:
     """The results of one file, by mutant and state."""
 
-    def __init__(self, path: Path, state: str) -> None:
+    def __init__(self, path: Path, state: str, flavours: Iterable[str]) -> None:
         """Read the file, if there is one."""
         self.path = path
         self.state = state
+        self.flavours = list(flavours)
         self.rows = read(path)
 
     def known(self, *, of_any_state: bool = False) -> Results:
         """The results of this state, or the last of each mutant in any."""
         found: Results = {}
         for row in self.rows:
-            if of_any_state or row["state"] == self.state:
-                found[str(row["mutant"])] = Verdict(**row["verdict"])  # type: ignore[arg-type]
+            verdict = Verdict(**row["verdict"])  # type: ignore[arg-type]
+            same = row["state"] == self.state
+            if of_any_state or (same and (verdict.killed or row["flavours"] == self.flavours)):
+                found[str(row["mutant"])] = verdict
         return found
 
     def add(self, results: Iterable[tuple[str, Verdict]]) -> None:
@@ -63,6 +67,7 @@ class Store:
                 row: dict[str, object] = {
                     "mutant": key,
                     "state": self.state,
+                    "flavours": self.flavours,
                     "verdict": asdict(verdict),
                 }
                 self.rows.append(row)

@@ -218,7 +218,9 @@ class Bench:
 
     def stand(self, flavour: Flavour, offset: int) -> Standing:
         """Follow the unmutated guide to where its services run, and let them; StackError if not."""
-        blocks = part(self.guide, flavour, "early", 0, installed=True)
+        # The server, which was stopped for the backup, must run again.
+        restarted = (f"restart-{flavour}",)
+        blocks = part(self.guide, flavour, "early", 0, installed=True, names=restarted)
         site = prepare(flavour, offset)
         if flavour == "native":
             lend_environment(site, self.scratch / "venv")
@@ -244,21 +246,35 @@ class Bench:
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
     def look(self, mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
-        """What the checks aside of a stack that stands say; nothing if they notice nothing.
+        """What commands that only ask, and the checks aside, say of a stack that stands.
 
-        One that was kept waiting says nothing: a walk will tell.
+        Nothing if they notice nothing. One that was kept waiting says nothing: a walk will tell.
         """
         started = time.monotonic()
+        own = mutated(self.guide, mutants)
+        for problem in self.problems_aside(own, mutants, standing):
+            verdict = Verdict(True, "aside", problem, time.monotonic() - started)
+            if not verdict.hasty:
+                return verdict
+        return None
+
+    def problems_aside(
+        self, own: Guide, mutants: Sequence[Mutant], standing: Standing
+    ) -> Iterator[str]:
+        """What the mutants' commands, or all without mutants, and the checks aside say."""
+        changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
+        asked = [block for block in own.blocks if block.id in changed or not mutants]
+        with standing.beside(own) as site:
+            if problem := standing.ask(asked, own, site):
+                yield problem
         for check in self.checks_aside(mutants, standing.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
-                with standing.beside(mutated(self.guide, mutants)) as site:
-                    check(site)
+                with standing.beside(own) as place:
+                    place.outputs |= site.outputs
+                    check(place)
             except Exception as error:  # a check may find the script odd in any way
-                verdict = Verdict(True, "aside", denial(check, error), time.monotonic() - started)
-                if not verdict.hasty:
-                    return verdict
-        return None
+                yield denial(check, error)
 
     def walk(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Walk:
         """A walk; its tools have spoken before."""
