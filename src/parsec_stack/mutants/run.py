@@ -202,18 +202,23 @@ class Run:
 
     def follow(self, flavour: Flavour) -> None:
         """Follow the guide: one by one what is probably killed, and in groups what is left."""
-        todo = self.missing_in(flavour)
+        idle = [mutant for mutant in self.missing_in(flavour) if self.is_idle(mutant, flavour)]
+        todo = [mutant for mutant in self.missing_in(flavour) if mutant not in idle]
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             self.try_each(single, flavour, "early")
-        todo = self.missing_in(flavour)
+        todo = [mutant for mutant in todo if mutant.key not in self.results]
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
-            survivors = self.try_groups(todo, flavour)
+            survivors = self.try_groups(todo, flavour) + idle
         self.weigh(survivors)
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
             if mutant.key not in self.results and not set(others) & set(mutant.flavours):
                 self.conclude(mutant, Verdict(False, flavour))
+
+    def is_idle(self, mutant: Mutant, flavour: Flavour) -> bool:
+        """Is it of blocks alone that are not executed here? No walk can notice it then."""
+        return {place for place, _ in mutant.edits} <= self.seen[flavour].excepted
 
     def will_survive(self, mutant: Mutant) -> bool:
         """Is it probable that the services notice nothing?"""

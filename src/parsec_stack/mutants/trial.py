@@ -64,12 +64,15 @@ class Verdict:
 class Seen:
     """What an unmutated walk was told: with it stated outputs can be compared again.
 
+    ``excepted`` are the blocks that were not executed, by their ids.
+
     It holds a dead stack's secrets and is never written anywhere.
     """
 
     offset: int
     values: dict[str, str]
     compared: dict[str, list[str]]
+    excepted: frozenset[str]
 
 
 class Bench:
@@ -344,7 +347,10 @@ class Bench:
                         copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
             finally:
                 walk.close(gently=False)
-            return Seen(site.stack.port_offset, dict(site.values), walk.compared)
+            excepted = {one.block.id for one in walk.outcomes if one.outcome == "excepted"}
+            return Seen(
+                site.stack.port_offset, dict(site.values), walk.compared, frozenset(excepted)
+            )
 
 
 def failure(walk: Walk, seconds: int) -> str:
