@@ -26,9 +26,9 @@ from parsec_stack.verify.walk import Walk, mismatch
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
-# The commands that only ask, or find done what they would do, or copy it.
+# The commands that only ask, or say the same whenever they are run.
 QUESTIONS = re.compile(
-    r"(conninfo|migrate|bucket|check|status|ping-mail|organization-api|proxy-check|ciphers|backup)"
+    r"(conninfo|migrate|check|status|ping-mail|organization-api|proxy-check|ciphers|backup)"
     r"(-native|-docker)?"
 )
 # In seconds; what asks for longer is left to a walk.
