@@ -136,6 +136,8 @@ def engine() -> DockerClient:
 
 def project(stack: Stack) -> str:
     """The name under which compose knows the stack: its folder's, made unique by its path."""
+    if stack.project:
+        return stack.project
     name = re.sub(r"[^a-z0-9]+", "-", stack.folder.name.lower()).strip("-")
     return f"{name or 'stack'}-{hashlib.sha256(bytes(stack.folder)).hexdigest()[:6]}"
 

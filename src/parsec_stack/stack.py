@@ -61,12 +61,14 @@ class Stack:
     """Where one deployment lives and how it is reached.
 
     ``folder`` holds all that it generates and stores; ``port_offset`` is added to every port.
+    ``project`` is its name in compose where that is not to be made of the folder's path.
     """
 
     folder: Path
     flavour: Flavour = "native"
     port_offset: int = 0
     state: dict[str, Any] = field(default_factory=dict, compare=False)
+    project: str = ""
 
     @property
     def usual_ports(self) -> dict[str, int]:

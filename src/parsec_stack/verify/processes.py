@@ -15,7 +15,7 @@ import psutil
 from parsec_stack import docker
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
-from parsec_stack.verify.site import PREFIX
+from parsec_stack.verify.site import FOLDER, PREFIX
 
 # How long services may take to stop, in seconds.
 GRACE = 10.0
@@ -94,7 +94,8 @@ def clear_abandoned() -> None:
                 int(runner.read_text())
             ):
                 end(runner.parent.resolve())
-                remove_containers(runner.parent.resolve() / "parsec")
+                for folder in runner.parent.resolve().glob(f"{FOLDER}*"):
+                    remove_containers(folder)
                 shutil.rmtree(runner.parent, ignore_errors=True)
 
 
@@ -102,4 +103,4 @@ def remove_containers(folder: Path) -> None:
     """Remove what the stack that was followed in this folder has in the engine, if any answers."""
     if (folder / docker.COMPOSE_FILE).exists():
         with suppress(StackError):
-            docker.remove(Stack(folder, "docker"))
+            docker.remove(Stack(folder, "docker", project=folder.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import socket
 import sys
@@ -16,6 +17,8 @@ from parsec_stack.errors import StackError
 from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
 
 PREFIX = "docs-test-"
+# The reader's folder, and a word that keeps its containers apart from others.
+FOLDER = "parsec-"
 # Below this number they would collide with the usual ports of other stacks.
 MIN_OFFSET = 1000
 # What the clean environment takes over: how to reach package indexes, proxies and the engine.
@@ -56,11 +59,12 @@ def prepare(flavour: Flavour, offset: int | None = None) -> Site:
     # A short path: sockets lie in it. The folder beside it is the reader's home.
     base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
     (base / "runner").write_text(str(os.getpid()))
-    folder, home = base / "parsec", base / "home"
+    # Compose names a project after the folder: a name in a variable would hide a missing file.
+    folder, home = base / f"{FOLDER}{secrets.token_hex(3)}", base / "home"
     folder.mkdir()
     home.mkdir()
     offset = free_offset(folder, flavour) if offset is None else offset
-    stack = Stack(folder, flavour, offset)
+    stack = Stack(folder, flavour, offset, project=folder.name)
     return Site(stack, environment(stack, home))
 
 
@@ -106,7 +110,7 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
     if stack.flavour == "docker":
         name = docker.project(stack)
         config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-        own |= {"STACK_PREFIX": f"{name}-", "COMPOSE_PROJECT_NAME": name, "DOCKER_CONFIG": config}
+        own |= {"STACK_PREFIX": f"{name}-", "DOCKER_CONFIG": config}
     return kept | own | ports
 
 
