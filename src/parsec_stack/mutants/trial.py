@@ -265,7 +265,9 @@ class Bench:
         self, own: Guide, mutants: Sequence[Mutant], standing: Standing
     ) -> Iterator[str]:
         """What the mutants' commands, or all without mutants, and the checks aside say."""
-        changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
+        # Blocks that have changed places may do anything in the name of a question.
+        single = [mutant for mutant in mutants if len({place for place, _ in mutant.edits}) == 1]
+        changed = {block.id for mutant in single for block in self.blocks_of(mutant)}
         asked = [block for block in own.blocks if block.id in changed or not mutants]
         with standing.beside(own) as site:
             if problem := standing.ask(asked, own, site):

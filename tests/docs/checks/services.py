@@ -368,7 +368,7 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
         time.sleep(POLL)
 
 
-@after("status-native", aside=True)
+@after("status-native")
 def the_status_shows_what_runs(site: Site) -> None:
     """Every service runs, and the end of the server's log follows."""
     lines = site.outputs["status-native"].splitlines()
