@@ -98,7 +98,7 @@ def docker(runs: int) -> None:
         ours, theirs = [], []
         for _ in range(runs):
             theirs.append(
-                seconds([*plain, "up", "--detach", "--wait"], path, where=path, flavour="docker")
+                seconds([*plain, "up", "--wait"], path, where=path, flavour="docker")
             )
             seconds([*plain, "down"], path, where=path, flavour="docker")
             ours.append(seconds(["invoke", "up"], path, flavour="docker"))
