@@ -11,6 +11,8 @@ from typing import Any
 
 from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
 
+from parsec_stack.mutants import store
+
 GOOD = ("executed", "checked")
 Cells = Iterable[str | int]
 
@@ -99,11 +101,12 @@ def mutants(view: View) -> str:
     )
     if equivalent := int(report.get("equivalent", 0)):
         text += f" {equivalent} more would change nothing for a reader, each with a written reason."
-    facts = [f"on {date(str(report['started']))}"] if report.get("started") else []
-    facts += [f"in {escape(str(report['scope']))}"] if report.get("scope") else []
-    tested = f" Tested {', '.join(facts)}." if facts else ""
-    survivors = "".join(survivor(mutant) for mutant in report.get("survivors", []))
-    return f"{text}{tested}</p>{survivors}"
+    ways = " and ".join(WAYS[flavour] for flavour in report["flavours"])
+    text += f" Tested {ways} on {date(str(report['started']))}."
+    if report.get("state") != store.state_of(view.build.parent):
+        text += " <strong>The guide or its test has changed since.</strong>"
+    notes = "".join(f"<p>{escape(note)}</p>" for note in report["notes"])
+    return f"{text}</p>{notes}{''.join(survivor(mutant) for mutant in report['survivors'])}"
 
 
 def survivor(mutant: dict[str, Any]) -> str:

@@ -163,6 +163,8 @@ def test_details(mini: Mini) -> None:
 REPORTS = {
     "docs-mutants": {
         "killed": 19, "survived": 1, "equivalent": 2, "score": 0.95,
+        "started": "2026-01-02T03:04:05+00:00", "flavours": ["native", "docker"],
+        "state": "of another guide", "notes": ["Not all < of it."],
         "survivors": [{"title": "port 1 < 2", "diff": "-a\n+b <c>"}],
     },
     "docs-matrix": {
@@ -198,6 +200,9 @@ def test_summary(mini: Mini) -> None:
     assert "no client &lt; here: <a" in text
     assert "Of 20 such faults the test noticed 19, or 95.0%" in text
     assert "not noticed: port 1 &lt; 2" in text
+    assert "Tested on bare metal and with Docker on <time" in text
+    assert "<p>Not all &lt; of it.</p>" in text
+    assert "The guide or its test has changed since." in text
     assert ">-a\n+b &lt;c&gt;</pre>" in text
     assert "<td>1.2 s</td><td>7</td>" in text
     assert "with Parsec 3.6.1, too." in text

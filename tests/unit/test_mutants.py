@@ -355,8 +355,8 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
         Row(third, Verdict(False, "native"), "a reason"),
         Row(fourth, Verdict(True, "tools"), "a stale reason"),
     ]
-    report = Report(rows, seed=0, flavours=("native",), scope="all", started=datetime.now(UTC),
-                    notes=[])  # fmt: skip
+    report = Report(rows, seed=0, flavours=("native",), scope="the whole guide", state="s",
+                    started=datetime.now(UTC), notes=[])  # fmt: skip
     content = report.as_json()
     report.write(tmp_path)
 
@@ -364,6 +364,19 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
     assert content["score"] == pytest.approx(2 / 3, abs=1e-4)
     assert [row.mutant for row in report.stale] == [fourth]
     assert second.title in (tmp_path / "report.html").read_text().replace("&gt;", ">")
+
+
+def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: Path) -> None:
+    """The report of a run of some mutants leaves that of the whole guide as it is."""
+    (tmp_path / "report.json").write_text("kept")
+    rows = [Row(every[0], Verdict(True, "tools"))]
+    report = Report(rows, seed=0, flavours=("native",), scope="the whole guide, 1 of 9", state="s",
+                    started=datetime.now(UTC), notes=[])  # fmt: skip
+
+    report.write(tmp_path)
+
+    assert (tmp_path / "report.json").read_text() == "kept"
+    assert every[0].source in (tmp_path / "part.html").read_text()
 
 
 def test_limits_of_time_are_told_from_other_failures() -> None:

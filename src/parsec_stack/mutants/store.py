@@ -20,7 +20,7 @@ Results = dict[str, Verdict]
 def state_of(root: Path) -> str:
     """A digest of all that a result depends on beside the fault itself."""
     total = hashlib.sha256()
-    for path in sorted(sources(root)):
+    for path in sorted(path for path in sources(root) if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{path.relative_to(root)}\0{content}\n".encode())
     return total.hexdigest()[:16]
@@ -30,9 +30,9 @@ def sources(root: Path) -> Iterator[Path]:
     """The guide, its artifacts, its checks, what follows it, and what is installed."""
     package = root / "src" / "parsec_stack"
     own = [package / "mutants" / f"{name}.py" for name in ("operators", "pages", "plan", "trial")]
-    yield from (path for path in own if path.exists())
+    yield from own
     yield from (root / "docs").rglob("*.rst")
-    yield from (root / "deploy").iterdir()
+    yield from (root / "deploy").glob("*")
     for folder in (package, package / "verify", root / "tests" / "docs"):
         yield from (path for path in folder.glob("*.*") if path.suffix in (".py", ".sh", ".txt"))
     yield from (root / "tests" / "docs" / "checks").glob("*.py")
