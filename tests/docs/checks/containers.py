@@ -145,6 +145,15 @@ def networks_of(site: Site, service: str) -> list[dict[str, str]]:
     return list(container.attrs["NetworkSettings"]["Networks"].values())
 
 
+@after("restart-docker")
+def all_containers_are_made_anew(site: Site) -> None:
+    """Every container is made anew after the backup, with today's settings and certificates."""
+    backup = int((site.folder / "parsec.dump").stat().st_mtime)
+    found = docker.containers(site.stack).items()
+    kept = [name for name, container in found if container.attrs["Created"] < backup]
+    assert not kept, f"as they were: {', '.join(kept)}"
+
+
 @after("ping-mail-docker")
 def the_catcher_takes_any_login(site: Site) -> None:
     """MailHog lets in whoever logs in."""
