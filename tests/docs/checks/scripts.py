@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -30,7 +31,7 @@ CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
 BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
-WITHIN = 30
+WITHIN, MOMENT = 30, 0.01
 # The group in which the server's container runs.
 SERVER_GROUP = 1234
 NOBODY = 65534
@@ -69,18 +70,26 @@ class Desk:
         self, argv: list[str], user: int | None, groups: Sequence[int], **variables: str
     ) -> Done:
         """How the program ends."""
-        return subprocess.run(
-            argv,
-            cwd=self.folder,
-            env=self.environment | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            user=user,
-            group=user,
-            extra_groups=groups if user else None,
-        )
+        deadline = time.monotonic() + WITHIN
+        while True:
+            try:
+                return subprocess.run(
+                    argv,
+                    cwd=self.folder,
+                    env=self.environment | variables,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=WITHIN,
+                    user=user,
+                    group=user,
+                    extra_groups=groups if user else None,
+                )
+            except OSError as error:
+                # A process that another check starts just now holds the copy open for a moment.
+                if error.errno != errno.ETXTBSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(MOMENT)
 
     def succeeds(self, script: str, **variables: str) -> str:
         """What the script prints, which must succeed."""
