@@ -103,6 +103,18 @@ def test_tried_once(folder: Path) -> None:
     assert attempts == ["3.7.0"] * 3
 
 
+@pytest.mark.parametrize(("ends", "lacks"), [("kill -ILL $$", True), ("exit 132", True),
+                                             ("exit 1", False), ("true", False)])  # fmt: skip
+def test_other_processors_are_told(tmp_path: Path, ends: str, lacks: bool) -> None:
+    """A wheel that this machine's processor cannot execute is told from one that fails."""
+    run = tmp_path / "scripts" / "run"
+    run.parent.mkdir()
+    run.write_text(f"#!/bin/sh\n{ends}\n")
+    run.chmod(0o755)
+
+    assert matrix.lacks_instructions(tmp_path) == lacks
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [(matrix.NotRun("no Python"), "not run"), (StackError("lost a block"), "failed")],

@@ -8,6 +8,7 @@ docs-test is run there. Then a stack with data is upgraded from each version to 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from parsec_stack.verify import upgrades
 FOLDER = ROOT / "build" / "docs-matrix"
 # What is tried side by side.
 WORKERS = 2
+# What every client of the server does first.
+FIRST_KEY = "from parsec._parsec import SigningKey; SigningKey.generate()"
 # So many failed blocks are told of one version.
 MOST_FAILURES = 5
 
@@ -117,7 +120,16 @@ def prepare(version: str) -> tuple[Path, str]:
         raise NotRun(f"it needs Python {python}, which is missing here")
     if done.returncode:
         raise StackError(done.stderr.strip())
+    if lacks_instructions(folder):
+        raise NotRun("its wheel needs instructions that the processor of this machine lacks")
     return folder, python
+
+
+def lacks_instructions(folder: Path) -> bool:
+    """Does this version's wheel end by SIGILL here? That of 3.6.1 does without AVX-512."""
+    done = checkout.try_inside(folder, "python", "-c", FIRST_KEY)
+    # As a shell tells it, and as Python does.
+    return done.returncode in (128 + signal.SIGILL, -signal.SIGILL)
 
 
 def try_upgrade(old: str, new: str) -> Row:
