@@ -269,9 +269,14 @@ class Bench:
         single = [mutant for mutant in mutants if len({place for place, _ in mutant.edits}) == 1]
         changed = {block.id for mutant in single for block in self.blocks_of(mutant)}
         asked = [block for block in own.blocks if block.id in changed or not mutants]
-        with standing.beside(own) as site:
-            if problem := standing.ask(asked, own, site):
-                yield problem
+        try:
+            with standing.beside(own) as site:
+                problem = standing.ask(asked, own, site)
+        except StackError as error:  # a command waits for a value that no block before it gives
+            problem = str(error)
+        if problem:
+            yield problem
+            return
         for check in self.checks_aside(mutants, standing.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
