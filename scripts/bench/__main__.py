@@ -97,9 +97,7 @@ def docker(runs: int) -> None:
         seconds(["invoke", "down"], path, flavour="docker")
         ours, theirs = [], []
         for _ in range(runs):
-            theirs.append(
-                seconds([*plain, "up", "--wait"], path, where=path, flavour="docker")
-            )
+            theirs.append(seconds([*plain, "up", "--wait"], path, where=path, flavour="docker"))
             seconds([*plain, "down"], path, where=path, flavour="docker")
             ours.append(seconds(["invoke", "up"], path, flavour="docker"))
             seconds(["invoke", "down"], path, flavour="docker")

@@ -269,19 +269,20 @@ class Bench:
         single = [mutant for mutant in mutants if len({place for place, _ in mutant.edits}) == 1]
         changed = {block.id for mutant in single for block in self.blocks_of(mutant)}
         asked = [block for block in own.blocks if block.id in changed or not mutants]
+        heard: dict[str, str] = {}
         try:
             with standing.beside(own) as site:
                 problem = standing.ask(asked, own, site)
+                heard = site.outputs
         except StackError as error:  # a command waits for a value that no block before it gives
             problem = str(error)
         if problem:
             yield problem
-            return
         for check in self.checks_aside(mutants, standing.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
                 with standing.beside(own) as place:
-                    place.outputs |= site.outputs
+                    place.outputs |= heard
                     check(place)
             except Exception as error:  # a check may find the script odd in any way
                 yield denial(check, error)

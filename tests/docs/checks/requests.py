@@ -35,6 +35,11 @@ def closed_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
+def asking(site: Site) -> Iterator[tuple[str, str]]:
+    """The names and texts of the commands so far that ask the server."""
+    return ((name, site.commands[name]) for name in ASKING if name in site.commands)
+
+
 def ends(place: Desk, name: str, command: str, code: int) -> None:
     """See that the command ends so, and that curl alone says why."""
     done = place.follow(command)
@@ -47,8 +52,7 @@ def ends(place: Desk, name: str, command: str, code: int) -> None:
 def requests_without_an_answer_fail(site: Site) -> None:
     """A command that asks the server fails with curl's own word when nobody answers."""
     with closed_port() as port, desk(site, *NEEDED) as place:
-        for name in [name for name in ASKING if name in site.commands]:
-            command = site.commands[name]
+        for name, command in asking(site):
             for asked in ADDRESS.finditer(command):
                 elsewhere = f"{asked['host']}:{port}{asked['path']}"
                 text = command[: asked.start()] + elsewhere + command[asked.end() :]
@@ -59,8 +63,7 @@ def requests_without_an_answer_fail(site: Site) -> None:
 def requests_that_are_refused_fail(site: Site) -> None:
     """A command that asks the server fails with curl's own word when the answer is an error."""
     with desk(site, *NEEDED) as place:
-        for name in [name for name in ASKING if name in site.commands]:
-            command = site.commands[name]
+        for name, command in asking(site):
             nowhere = ADDRESS.sub(lambda asked: f"{asked[0]}nowhere", command, count=1)
             ends(place, name, nowhere, ERROR_ANSWERED)
 
