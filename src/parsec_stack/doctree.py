@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from docutils import nodes
 from sphinx import addnodes
-from sphinx.application import Sphinx
+from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from parsec_stack import literals
@@ -33,20 +34,25 @@ TAGS = ("html", "format_html", "builder_html")
 INVISIBLE = (nodes.target, addnodes.index, nodes.substitution_definition)
 
 
-def read(docs: Path) -> Guide:
-    """The guide in this folder, in reading order; GuideError if Sphinx warns."""
+def read(docs: Path, cache: Path | None = None) -> Guide:
+    """The guide in this folder, in reading order; GuideError if Sphinx warns.
+
+    A ``cache`` keeps the doctrees: only pages that have changed since are read anew, and what
+    Sphinx warned of in the others is not said again.
+    """
     warnings = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="guide-") as scratch,
         patch_docutils(docs),
         docutils_namespace(),
     ):
+        trees = cache or Path(scratch)
         try:
             app = Sphinx(
-                docs, docs, scratch, scratch, "dummy",
-                status=None, warning=warnings, freshenv=True, tags=TAGS,
-            )  # fmt: skip
+                docs, docs, scratch, trees, "dummy", status=None, warning=warnings, tags=TAGS
+            )
             app.builder.read()
+            (trees / ENV_PICKLE_FILENAME).write_bytes(pickle.dumps(app.env))
             app.env.check_consistency()
             pages = [
                 (page, app.env.get_and_resolve_doctree(page, app.builder, tags=app.tags))

@@ -18,7 +18,8 @@ from parsec_stack.mutants.report import Report, Row
 from parsec_stack.mutants.run import grouped
 from parsec_stack.mutants.standing import Standing
 from parsec_stack.mutants.store import Store
-from parsec_stack.mutants.trial import Verdict
+from parsec_stack.mutants.trial import Bench, Verdict
+from parsec_stack.stack import DOCS, ROOT
 
 
 def becomes(line: str, language: str, operator: str) -> list[str]:
@@ -179,6 +180,14 @@ def test_a_seed_draws_the_same(every: list[Mutant]) -> None:
 
     assert drawn == plan.chosen(every, 7)
     assert len(lines) == len(set(lines))
+
+
+def test_a_control_changes_nothing(guide: Guide, every: list[Mutant]) -> None:
+    """There is one for each place, and it leaves the guide as it is."""
+    controls = plan.controls(every)
+
+    assert {one.place for one in controls} == {one.place for one in every}
+    assert plan.mutated(guide, controls).blocks == guide.blocks
 
 
 def test_keys_do_not_depend_on_line_numbers(guide: Guide, tmp_path: Path) -> None:
@@ -383,3 +392,13 @@ def test_limits_of_time_are_told_from_other_failures() -> None:
     """Only what a busy machine may cause is tried again."""
     assert Verdict(True, "native", "not ready in time: parsec-s3").hasty
     assert not Verdict(True, "native", "exit status 1").hasty
+
+
+def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
+    """The copy of the guide into which it is planted is as good as the guide, before and after."""
+    bench = Bench(DOCS, ROOT / "tests" / "docs", tmp_path, 0)
+    fault = next(one for one in plan.of_pages(DOCS) if one.operator == "name")
+    (harmless,) = plan.controls([fault])
+    assert bench.misread(harmless) == ""
+    assert "the guide's blocks are not those of the inventory" in bench.misread(fault)
+    assert bench.misread(harmless) == ""

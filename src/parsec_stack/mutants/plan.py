@@ -19,6 +19,8 @@ from parsec_stack.mutants.operators import Change, changes
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
 # How long a line of code is in a title.
 LENGTH = 100
+# The operator of what is planted to see that nothing but a fault is noticed.
+CONTROL = "control"
 # Kinds of blocks whose own text is part of what docs-test follows; files are artifacts.
 OWN_TEXT = ("command", "output", "message", "exception")
 
@@ -92,6 +94,18 @@ def chosen(every: Iterable[Mutant], seed: int) -> list[Mutant]:
         random.Random(f"{seed} {group[0].key}").choice(group)  # one draw moves no other
         for group in groups.values()
     ]
+
+
+def controls(mutants: Iterable[Mutant]) -> list[Mutant]:
+    """A fault that changes nothing in each place of these: what kills one would kill any."""
+    places = {mutant.place: mutant for mutant in mutants}
+    return [
+        replace(
+            mutant, operator=CONTROL, becomes=mutant.original,
+            edits=((place, replace(mutant.edits[0][1], count=0, lines=())),),
+        )
+        for place, mutant in places.items()
+    ]  # fmt: skip
 
 
 def of_artifacts(guide: Guide) -> Iterator[Mutant]:

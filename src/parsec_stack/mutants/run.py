@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from parsec_stack import native
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Guide
+from parsec_stack.mutants import plan as plans
 from parsec_stack.mutants import trial
 from parsec_stack.mutants.equivalents import Entry, reason_for
 from parsec_stack.mutants.plan import Mutant, overlap
@@ -25,16 +26,16 @@ from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
 from parsec_stack.verify import processes, site
 from parsec_stack.verify.site import PREFIX
 
-# What probably survives is tried together, so many at once, and more of what a reason says will;
-# a group that fails is halved.
-GROUP, REASONED_GROUP = 8, 24
-# What only time has killed is tried again with so many times fewer walks at once.
-PEACE = 2
+# What probably survives is tried together, so many at once; a group that fails is halved.
+GROUP = 24
+# Beside so many walks, one that only time has ended is tried again with more of it.
+WALKS_PER_PATIENT = 2
 # So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
 CONTROL = 40
 
-# Each with its mutant; one follows the unmutated guide.
+# Each with its mutant; those without one follow the unmutated guide.
 Walks = dict[Future[Verdict], Mutant | None]
+Found = list[tuple[Mutant, Verdict]]
 
 
 @dataclass
@@ -65,13 +66,15 @@ class Run:
         context = multiprocessing.get_context("forkserver")
         manager = context.Manager()
         offsets = manager.Queue()
-        self.offset, *others = separate_offsets(plan.jobs + 1, plan.flavours)
+        patient = max(1, plan.jobs // WALKS_PER_PATIENT)
+        self.offset, *others = separate_offsets(plan.jobs + patient + 1, plan.flavours)
         for offset in others:
             offsets.put(offset)
         self.manager = manager
-        self.pool = ProcessPoolExecutor(
-            plan.jobs, context, trial.open_bench, (plan.docs, plan.tests, self.scratch, offsets)
-        )
+        bench = (plan.docs, plan.tests, self.scratch, offsets)
+        self.pool = ProcessPoolExecutor(plan.jobs, context, trial.open_bench, bench)
+        # Patient walks wait more than they work: others need not wait for them.
+        self.patient = ProcessPoolExecutor(patient, context, trial.open_bench, bench)
 
     def __enter__(self) -> Run:
         """Give the run itself."""
@@ -79,10 +82,11 @@ class Run:
 
     def __exit__(self, kind: object, *details: object) -> None:
         """End the workers, at once if something went wrong, and remove what they shared."""
-        if kind:
-            for process in list((self.pool._processes or {}).values()):
-                process.terminate()
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self.pool, self.patient):
+            if kind:
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
         self.manager.shutdown()
         processes.clear_abandoned()
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -122,13 +126,13 @@ class Run:
                 self.progress.step()
 
     def judge(self) -> None:
-        """Ask the tools and what needs no service."""
+        """Ask the tools and what needs no service; StackError if they mind the guide itself."""
         todo = self.missing()
         with self.progress.stage("tools", len(todo)):
             self.take_kills(
                 {
                     self.pool.submit(trial.judge, mutant, self.seen_of(mutant)): mutant
-                    for mutant in todo
+                    for mutant in (*plans.controls(todo), *todo)
                 }
             )
 
@@ -140,8 +144,12 @@ class Run:
     def take_kills(self, waiting: dict[Future[Verdict | None], Mutant]) -> None:
         """Keep the kills as they come; who has no verdict is tried further."""
         for future in done_ones(waiting):
-            if verdict := future.result():
-                self.conclude(waiting[future], verdict)
+            mutant, verdict = waiting[future], future.result()
+            if mutant.operator == plans.CONTROL:
+                refuse_control(mutant, verdict)
+                continue
+            if verdict:
+                self.conclude(mutant, verdict)
             self.progress.step()
 
     def seen_of(self, mutant: Mutant) -> dict[str, Seen]:
@@ -158,7 +166,8 @@ class Run:
             if self.is_of_beginning(mutant) and not reason_for(mutant, self.plan.entries)
         ]
         with self.progress.stage("before the services", len(todo)):
-            self.try_each(todo, self.plan.flavours[0], "first")
+            everything = [*plans.controls(todo), *todo]
+            self.finish(self.try_each(everything, self.plan.flavours[0], "first"))
 
     def is_of_beginning(self, mutant: Mutant) -> bool:
         """Is it of a command before the first service, or of a script that one runs?"""
@@ -180,19 +189,21 @@ class Run:
             for mutant in self.missing_in(flavour)
             if not reason_for(mutant, self.plan.entries)
         ]
+        if not todo:
+            return
         with self.progress.stage(f"aside, {flavour}", len(todo)):
             standing = self.pool.submit(trial.stand, flavour, self.offset).result()
             try:
-                for some in batched(todo, CONTROL):
-                    waiting = {self.pool.submit(trial.look, [mutant], standing): mutant
-                               for mutant in some}  # fmt: skip
-                    found = [(waiting[future], future.result()) for future in done_ones(waiting)]
-                    if spoilt := self.pool.submit(trial.look, [], standing).result():
-                        raise StackError(f"the unmutated guide fails: {spoilt.reason}")
-                    for mutant, verdict in found:
-                        self.progress.step()
-                        if verdict:
-                            self.conclude(mutant, verdict)
+                batches = [
+                    self.submit(some, trial.look, standing) for some in batched(todo, CONTROL)
+                ]
+                before: Found = []
+                for waiting in batches:
+                    found = self.collect(waiting)
+                    self.take(before)
+                    before = found
+                self.collect(self.submit((), trial.look, standing))
+                self.take(before)
             finally:
                 standing.end()
 
@@ -206,10 +217,12 @@ class Run:
         todo = [mutant for mutant in self.missing_in(flavour) if mutant not in idle]
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
-            self.try_each(single, flavour, "early")
+            slow = self.try_each(single, flavour, "early")
         todo = [mutant for mutant in todo if mutant.key not in self.results]
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
-            survivors = self.try_groups(todo, flavour) + idle
+            survivors = self.try_groups([one for one in todo if one not in slow.values()], flavour)
+            survivors += self.try_groups(self.finish(slow), flavour)
+        survivors += idle
         self.weigh(survivors)
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
@@ -227,79 +240,108 @@ class Run:
         script = mutant.place.endswith(".sh") and self.is_of_beginning(mutant)
         return script or bool(reason_for(mutant, self.plan.entries))
 
-    def try_each(self, mutants: Sequence[Mutant], flavour: Flavour, extent: str) -> None:
-        """Follow the guide with one mutant at a time, and again in peace what only time has killed.
+    def try_each(self, mutants: Sequence[Mutant], flavour: Flavour, extent: str) -> Walks:
+        """Follow the guide with one mutant at a time; those that time has ended go on, patiently.
 
         Kills count when the unmutated guide has passed among them; StackError if it does not.
         """
-        hasty: list[Mutant] = []
-        batches = [self.submit(some, flavour, extent) for some in batched(mutants, CONTROL)]
+        slow: Walks = {}
+        walk = (flavour, extent, False)
+        # Before the services no walk disturbs another.
+        control = extent != "first"
+        batches = [
+            self.submit(some, trial.follow, *walk, control=control)
+            for some in batched(mutants, CONTROL)
+        ]
         for waiting in batches:
-            for mutant, verdict in self.collect(waiting):
-                self.progress.step()
-                if verdict.hasty:
-                    hasty.append(mutant)
-                elif verdict.killed:
-                    self.conclude(mutant, verdict)
-        for few in batched(hasty, max(1, self.plan.jobs // PEACE)):
-            waiting = self.submit(few, flavour, extent, patient=True)
-            for mutant, verdict in self.collect(waiting):
-                if verdict.killed:
-                    self.conclude(mutant, verdict)
+            found = self.collect(waiting)
+            hasty = [mutant for mutant, verdict in found if verdict.hasty]
+            slow |= {self.try_patiently([mutant], flavour, extent): mutant for mutant in hasty}
+            self.take((mutant, verdict) for mutant, verdict in found if not verdict.hasty)
+        return slow
+
+    def try_patiently(
+        self, mutants: Sequence[Mutant], flavour: Flavour, extent: str
+    ) -> Future[Verdict]:
+        """Try them again, waiting for whatever there is to wait for as long as docs-test does."""
+        return self.patient.submit(trial.follow, mutants, flavour, extent, True)
+
+    def finish(self, slow: Walks) -> list[Mutant]:
+        """Keep the kills of the patient walks; the mutants that have survived them."""
+        found = self.collect(slow)
+        self.take((mutant, verdict) for mutant, verdict in found if verdict.killed)
+        return [mutant for mutant, verdict in found if not verdict.killed]
+
+    def take(self, found: Iterable[tuple[Mutant, Verdict]]) -> None:
+        """Keep the kills; these mutants are done with at this stage."""
+        for mutant, verdict in found:
+            self.progress.step()
+            if verdict.killed:
+                self.conclude(mutant, verdict)
 
     def submit(
-        self, mutants: Sequence[Mutant], flavour: Flavour, extent: str, *, patient: bool = False
+        self,
+        mutants: Sequence[Mutant],
+        task: Callable[..., Verdict],
+        *details: object,
+        control: bool = True,
     ) -> Walks:
-        """Walks with one of these mutants each, and one with the unmutated guide among them."""
-        waiting: Walks = {
-            self.pool.submit(trial.follow, [mutant], flavour, extent, patient): mutant
-            for mutant in mutants
-        }
-        if extent != "first" and not patient:
-            waiting[self.pool.submit(trial.follow, [], flavour, extent, False)] = None
+        """The task with one of these mutants each, and as a control with the unmutated guide."""
+        waiting: Walks = {self.pool.submit(task, [mutant], *details): mutant for mutant in mutants}
+        if control:
+            waiting[self.pool.submit(task, [], *details)] = None
         return waiting
 
-    def collect(self, waiting: Walks) -> list[tuple[Mutant, Verdict]]:
+    def collect(self, waiting: Walks) -> Found:
         """What has become of these mutants in the end; StackError if the guide itself fails."""
-        found: list[tuple[Mutant, Verdict]] = []
+        found: Found = []
         for future in done_ones(waiting):
             mutant, verdict = waiting[future], future.result()
-            if mutant:
+            if mutant and mutant.operator != plans.CONTROL:
                 found.append((mutant, verdict))
-            elif verdict.killed:
-                raise StackError(
-                    "the unmutated guide, which passes alone, fails among mutants: "
-                    f"{verdict.reason.rstrip()}\ntry fewer --jobs"
-                )
+            else:
+                refuse_control(mutant, verdict)
         return found
 
     def try_groups(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Mutant]:
-        """Follow the whole guide with groups of mutants; those that survive."""
-        reasoned = [mutant for mutant in mutants if reason_for(mutant, self.plan.entries)]
-        others = [mutant for mutant in mutants if mutant not in reasoned]
-        queue = deque([*grouped(reasoned, REASONED_GROUP), *grouped(others, GROUP)])
+        """Follow the whole guide, with groups of what may well survive; the mutants that do."""
+        single = [mutant for mutant in mutants if not self.will_survive(mutant)]
+        others = [mutant for mutant in mutants if mutant not in single]
+        queue = deque([*grouped(single, 1), *grouped(others, GROUP)])
         waiting: dict[Future[Verdict], list[Mutant]] = {}
+        patient: set[Future[Verdict]] = set()
         survivors: list[Mutant] = []
         while queue or waiting:
-            while queue and len(waiting) < self.plan.jobs:
+            while queue and len(waiting) - len(patient) < self.plan.jobs:
                 group = queue.popleft()
-                future = self.pool.submit(trial.follow, group, flavour, "all", False)
-                waiting[future] = group
+                waiting[self.pool.submit(trial.follow, group, flavour, "all", False)] = group
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
                 group, verdict = waiting.pop(future), future.result()
                 if verdict.killed and len(group) > 1:
                     queue.extend((group[: len(group) // 2], group[len(group) // 2 :]))
-                    continue
-                self.progress.step(len(group))
-                if verdict.hasty:
-                    again = self.pool.submit(trial.follow, group, flavour, "all", True)
-                    verdict = again.result()
-                if verdict.killed:
-                    self.conclude(group[0], verdict)
+                elif verdict.hasty and future not in patient:
+                    again = self.try_patiently(group, flavour, "all")
+                    waiting[again] = group
+                    patient.add(again)
                 else:
-                    survivors += group
+                    self.progress.step(len(group))
+                    if verdict.killed:
+                        self.conclude(group[0], verdict)
+                    else:
+                        survivors += group
+                patient.discard(future)
         return survivors
+
+
+def refuse_control(control: Mutant | None, verdict: Verdict | None) -> None:
+    """Raise StackError if something is held against the guide as it is."""
+    if verdict and verdict.killed:
+        place = f", as of {control.place}" if control else ""
+        raise StackError(
+            f"the unmutated guide, which passes alone, fails among mutants{place}: "
+            f"{verdict.reason.rstrip()}\nif it is for lack of time, try fewer --jobs"
+        )
 
 
 def grouped(mutants: Iterable[Mutant], size: int) -> list[list[Mutant]]:

@@ -142,17 +142,35 @@ class Bench:
             self.registry.strays(other)
         )
 
+    @cached_property
+    def copy(self) -> Path:
+        """A copy of the guide, which Sphinx has read once, so that it reads only what changes.
+
+        Raises StackError if the copy is read otherwise than the guide: it would kill all mutants.
+        """
+        root = Path(tempfile.mkdtemp(dir=self.scratch, prefix="copy-"))
+        for name in (self.docs.name, "deploy"):
+            shutil.copytree(self.docs.parent / name, root / name)
+        for beside in ("pyproject.toml", "src"):
+            (root / beside).symlink_to(self.docs.parent / beside)
+        read = doctree.read(root / self.docs.name, root / "doctrees")
+        if (read.blocks, read.claims) != (self.guide.blocks, self.guide.claims):
+            raise StackError(f"the guide is read otherwise in a copy: {root}")
+        return root
+
     def reread(self, mutant: Mutant) -> Guide:
         """The guide with a mutated page, read anew."""
-        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            root = Path(folder)
-            shutil.copytree(self.docs, root / self.docs.name)
-            for beside in ("deploy", "pyproject.toml", "src"):
-                (root / beside).symlink_to(self.docs.parent / beside)
-            for place, change in mutant.edits:
-                page = root / place
-                page.write_text("\n".join(planted(page.read_text().split("\n"), [change])))
-            return doctree.read(root / self.docs.name)
+        ((place, change),) = mutant.edits
+        page = self.copy / place
+        sound, stat = page.read_text(), page.stat()
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="doctrees-") as doctrees:
+            shutil.copytree(self.copy / "doctrees", doctrees, dirs_exist_ok=True)
+            try:
+                page.write_text("\n".join(planted(sound.split("\n"), [change])))
+                return doctree.read(self.copy / self.docs.name, Path(doctrees))
+            finally:
+                page.write_text(sound)
+                os.utime(page, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def problem_of_file(self, mutant: Mutant) -> str:
         """What the tools and the checks of files say against an artifact."""
@@ -198,7 +216,7 @@ class Bench:
         ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices:
         not the blocks that take long, nor the checks aside, which have been asked, nor those of
         what a script or a command does not concern; or ``all``.
-        Only a ``patient`` run, with few beside it, waits as long as docs-test.
+        Only a ``patient`` run waits as long as docs-test.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
@@ -248,10 +266,10 @@ class Bench:
         checks = [check for name in names for check in self.registry.checks.get(name, [])]
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
-    def look(self, mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
+    def look(self, mutants: Sequence[Mutant], standing: Standing) -> Verdict:
         """What commands that only ask, and the checks aside, say of a stack that stands.
 
-        Nothing if they notice nothing. One that was kept waiting says nothing: a walk will tell.
+        One that was kept waiting says nothing: a walk will tell.
         """
         started = time.monotonic()
         own = mutated(self.guide, mutants)
@@ -259,7 +277,7 @@ class Bench:
             verdict = Verdict(True, "aside", problem, time.monotonic() - started)
             if not verdict.hasty:
                 return verdict
-        return None
+        return Verdict(False, "aside")
 
     def problems_aside(
         self, own: Guide, mutants: Sequence[Mutant], standing: Standing
@@ -503,6 +521,6 @@ def stand(flavour: Flavour, offset: int) -> Standing:
     return BENCH.stand(flavour, offset)
 
 
-def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict | None:
+def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict:
     """Bench.look in a worker."""
     return BENCH.look(mutants, standing)

@@ -1,4 +1,7 @@
-"""The committed list of the guide's blocks: none may vanish or change its meaning unseen."""
+"""The committed list of the guide's blocks.
+
+None may vanish, change its meaning or be executed under other conditions unseen.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from parsec_stack.guide import Block, Guide
 ACCEPT = "nox -s docs-test -- --accept-inventory"
 HEADING = (
     "# The guide's literal blocks in reading order: id, kind, language, flavours, included file;\n"
-    "# of an excerpt also its length.\n"
+    "# of an excerpt also its length; then on what it depends that it is executed.\n"
     f"# Written by: {ACCEPT}\n"
 )
 
@@ -22,10 +25,13 @@ def render(guide: Guide) -> str:
 
 def row(block: Block) -> str:
     """One block's line."""
-    columns = (block.id, block.kind, block.language, ",".join(block.flavours), block.file or "-")
-    lines = len(block.text.splitlines())
-    # What an include's marker no longer ends would show more.
-    return "  ".join((*columns, f"{lines} lines") if block.kind == "excerpt" else columns)
+    columns = [block.id, block.kind, block.language, ",".join(block.flavours), block.file or "-"]
+    if block.kind == "excerpt":
+        # What an include's marker no longer ends would show more.
+        columns.append(f"{len(block.text.splitlines())} lines")
+    columns += [f"needs {name}" for name in (*block.needs, *block.images)]
+    columns += [f"since {block.since}"] if block.since else []
+    return "  ".join(columns)
 
 
 def difference(guide: Guide, path: Path) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -323,9 +323,11 @@ class Walk:
                 if check not in self.registry.aside:
                     confirm(check, partial(check, self.site))
             aside = [check for check in checks if check in self.registry.aside]
-            running = [self.pool.submit(check, self.site) for check in aside]
-            for check, future in zip(aside, running, strict=True):
-                confirm(check, future.result)
+            running = {self.pool.submit(check, self.site): check for check in aside}
+            wait(running, return_when=FIRST_EXCEPTION)
+            for future, check in running.items():
+                if future.done():
+                    confirm(check, future.result)
         finally:
             self.check_seconds = time.monotonic() - started
 
