@@ -213,8 +213,7 @@ class Run:
 
     def follow(self, flavour: Flavour) -> None:
         """Follow the guide: one by one what is probably killed, and in groups what is left."""
-        idle = [mutant for mutant in self.missing_in(flavour) if self.is_idle(mutant, flavour)]
-        todo = [mutant for mutant in self.missing_in(flavour) if mutant not in idle]
+        todo = self.missing_in(flavour)
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             slow = self.try_each(single, flavour, "early")
@@ -222,16 +221,11 @@ class Run:
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups([one for one in todo if one not in slow.values()], flavour)
             survivors += self.try_groups(self.finish(slow), flavour)
-        survivors += idle
-        self.weigh(survivors)
+        self.weigh([mutant for mutant in survivors if mutant.scope != "page"])
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
             if mutant.key not in self.results and not set(others) & set(mutant.flavours):
                 self.conclude(mutant, Verdict(False, flavour))
-
-    def is_idle(self, mutant: Mutant, flavour: Flavour) -> bool:
-        """Is it of blocks alone that are not executed here? No walk can notice it then."""
-        return {place for place, _ in mutant.edits} <= self.seen[flavour].excepted
 
     def will_survive(self, mutant: Mutant) -> bool:
         """Is it probable that the services notice nothing?"""

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from typing import Any, cast
 from parsec_stack import doctree, guide, native
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
-from parsec_stack.mutants.plan import Mutant, mutated, planted
+from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
 from parsec_stack.mutants.standing import Standing, copy_files, left_by
 from parsec_stack.shell import Shell, failure_message, render_command
 from parsec_stack.stack import FLAVOURS, Flavour, Stack
@@ -64,15 +64,12 @@ class Verdict:
 class Seen:
     """What an unmutated walk was told: with it stated outputs can be compared again.
 
-    ``excepted`` are the blocks that were not executed, by their ids.
-
     It holds a dead stack's secrets and is never written anywhere.
     """
 
     offset: int
     values: dict[str, str]
     compared: dict[str, list[str]]
-    excepted: frozenset[str]
 
 
 class Bench:
@@ -100,6 +97,8 @@ class Bench:
         stage, problem = "tools", ""
         if mutant.scope == "page":
             stage, problem = "markup", self.misread(mutant)
+            if not problem:
+                return self.weigh(mutant)
         elif mutant.scope == "artifact":
             problem = self.problem_of_file(mutant)
         elif kinds := {block.kind for block in self.blocks_of(mutant)}:
@@ -216,11 +215,15 @@ class Bench:
         ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices:
         not the blocks that take long, nor the checks aside, which have been asked, nor those of
         what a script or a command does not concern; or ``all``.
-        Only a ``patient`` run waits as long as docs-test.
+        Only a ``patient`` run waits as long as docs-test. Without a difference to follow there is
+        no walk.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
         own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
+        faults = [mutant for mutant in mutants if mutant.operator != CONTROL]
+        if faults and self.way(own, flavour) == self.way(self.guide, flavour):
+            return Verdict(False, flavour)
         start = 0 if pages else self.first_concerned(mutants, flavour)
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
         installed = not changed & set(INSTALL)
@@ -236,6 +239,16 @@ class Bench:
             walk = self.walk(Guide(blocks), site, registry, BLOCK_TIMEOUT[flavour] * factor)
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
+
+    def way(self, own: Guide, flavour: Flavour) -> list[Block | tuple[object, ...]]:
+        """What a walk through the guide does: of a block that is not executed here, only why."""
+        excepted = (self.scratch / f"{flavour}-excepted").read_text().split("\n")
+        return [
+            (block.id, block.kind, block.reason, block.since, block.needs, block.images)
+            if block.id in excepted
+            else replace(block, line=0, text_line=0)
+            for block in own.of(flavour)
+        ]
 
     def stand(self, flavour: Flavour, offset: int) -> Standing:
         """Follow the unmutated guide to where its services run, and let them; StackError if not."""
@@ -373,10 +386,9 @@ class Bench:
                         copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
             finally:
                 walk.close(gently=False)
-            excepted = {one.block.id for one in walk.outcomes if one.outcome == "excepted"}
-            return Seen(
-                site.stack.port_offset, dict(site.values), walk.compared, frozenset(excepted)
-            )
+            excepted = [one.block.id for one in walk.outcomes if one.outcome == "excepted"]
+            (self.scratch / f"{flavour}-excepted").write_text("\n".join(excepted))
+            return Seen(site.stack.port_offset, dict(site.values), walk.compared)
 
 
 def failure(walk: Walk, seconds: int) -> str:
