@@ -30,8 +30,8 @@ from parsec_stack.verify.site import PREFIX
 GROUP = 24
 # Beside so many walks, one that only time has ended is tried again with more of it.
 WALKS_PER_PATIENT = 2
-# So many walks, and another follows the unmutated guide, to see that nothing else disturbs them.
-CONTROL = 40
+# After so many the unmutated guide is tried, to see that nothing but their faults disturbs them.
+BATCH = 40
 
 # Each with its mutant; those without one follow the unmutated guide.
 Walks = dict[Future[Verdict], Mutant | None]
@@ -194,9 +194,7 @@ class Run:
         with self.progress.stage(f"aside, {flavour}", len(todo)):
             standing = self.pool.submit(trial.stand, flavour, self.offset).result()
             try:
-                batches = [
-                    self.submit(some, trial.look, standing) for some in batched(todo, CONTROL)
-                ]
+                batches = [self.submit(some, trial.look, standing) for some in batched(todo, BATCH)]
                 before: Found = []
                 for waiting in batches:
                     found = self.collect(waiting)
@@ -217,9 +215,10 @@ class Run:
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
             slow = self.try_each(single, flavour, "early")
-        todo = [mutant for mutant in todo if mutant.key not in self.results]
+        done = {*self.results, *(mutant.key for mutant in slow.values() if mutant)}
+        todo = [mutant for mutant in todo if mutant.key not in done]
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
-            survivors = self.try_groups([one for one in todo if one not in slow.values()], flavour)
+            survivors = self.try_groups(todo, flavour)
             survivors += self.try_groups(self.finish(slow), flavour)
         self.weigh([mutant for mutant in survivors if mutant.scope != "page"])
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
@@ -245,7 +244,7 @@ class Run:
         control = extent != "first"
         batches = [
             self.submit(some, trial.follow, *walk, control=control)
-            for some in batched(mutants, CONTROL)
+            for some in batched(mutants, BATCH)
         ]
         for waiting in batches:
             found = self.collect(waiting)
@@ -262,14 +261,13 @@ class Run:
 
     def finish(self, slow: Walks) -> list[Mutant]:
         """Keep the kills of the patient walks; the mutants that have survived them."""
-        found = self.collect(slow)
-        self.take((mutant, verdict) for mutant, verdict in found if verdict.killed)
+        found = self.collect(slow, steps=0)
+        self.take(found)
         return [mutant for mutant, verdict in found if not verdict.killed]
 
     def take(self, found: Iterable[tuple[Mutant, Verdict]]) -> None:
-        """Keep the kills; these mutants are done with at this stage."""
+        """Keep the kills."""
         for mutant, verdict in found:
-            self.progress.step()
             if verdict.killed:
                 self.conclude(mutant, verdict)
 
@@ -286,13 +284,17 @@ class Run:
             waiting[self.pool.submit(task, [], *details)] = None
         return waiting
 
-    def collect(self, waiting: Walks) -> Found:
-        """What has become of these mutants in the end; StackError if the guide itself fails."""
+    def collect(self, waiting: Walks, steps: int = 1) -> Found:
+        """What has become of these mutants in the end; StackError if the guide itself fails.
+
+        Each is so many ``steps`` of the stage.
+        """
         found: Found = []
         for future in done_ones(waiting):
             mutant, verdict = waiting[future], future.result()
             if mutant and mutant.operator != plans.CONTROL:
                 found.append((mutant, verdict))
+                self.progress.step(steps)
             else:
                 refuse_control(mutant, verdict)
         return found
@@ -301,7 +303,7 @@ class Run:
         """Follow the whole guide, with groups of what may well survive; the mutants that do."""
         single = [mutant for mutant in mutants if not self.will_survive(mutant)]
         others = [mutant for mutant in mutants if mutant not in single]
-        queue = deque([*grouped(single, 1), *grouped(others, GROUP)])
+        queue = deque([*([mutant] for mutant in single), *grouped(others, GROUP)])
         waiting: dict[Future[Verdict], list[Mutant]] = {}
         patient: set[Future[Verdict]] = set()
         survivors: list[Mutant] = []

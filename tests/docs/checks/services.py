@@ -536,6 +536,13 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
     assert not others, f"taken: {', '.join(sorted(others))}"
 
 
+@after("ciphers")
+def the_server_is_asked_for_nothing_else(site: Site) -> None:
+    """Who asks for the suite sends no request: the server logs none that it cannot read."""
+    log = without_ansi(flavour_of(site).log_tail(site.stack, "parsec-server", 400))
+    assert "Invalid HTTP request" not in log, log
+
+
 @after("proxy-check-native", "proxy-check-docker", prepares=True)
 def clients_write_before_the_backup(site: Site) -> None:
     """A client can write with the new certificates; the backup that follows must hold it."""
