@@ -81,7 +81,11 @@ def see_health(site: Site) -> None:
     """See that all containers are healthy now."""
     docker = flavour_of(site)
     found = docker.engine().containers.list(all=True, sparse=True, filters=docker.mine(site.stack))
-    others = [one.name for one in found if "(healthy)" not in one.attrs["Status"]]
+    others = [
+        f"{one.attrs['Labels'][docker.SERVICE]} ({one.attrs['Status']})"
+        for one in found
+        if "(healthy)" not in one.attrs["Status"]
+    ]
     assert not others, f"not healthy when the command ends: {', '.join(others)}"
 
 
