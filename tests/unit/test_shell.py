@@ -208,8 +208,10 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_interrupt_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a block ends all that the block has started."""
+    # A job in the background of a script, as CI may be, ignores the signal unless told otherwise.
     script = (
-        "import os, sys; from pathlib import Path; from parsec_stack.shell import Shell\n"
+        "import os, signal; from pathlib import Path; from parsec_stack.shell import Shell\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Shell(Path('.'), os.environ) as shell:\n"
         "    shell.run('sleep 60 & echo $!\\nsleep 60', None, lambda line: print(line, flush=True))"
     )
