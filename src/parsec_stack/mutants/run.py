@@ -220,6 +220,7 @@ class Run:
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups(todo, flavour)
             survivors += self.try_groups(self.finish(slow), flavour)
+        # What the prose says of a page's markup, the reading has asked.
         self.weigh([mutant for mutant in survivors if mutant.scope != "page"])
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
