@@ -100,6 +100,12 @@ is_recorded() {
     fingerprint=$(fingerprint_of "$1.crt") && grep -qsxF "$1 $fingerprint" "$record"
 }
 
+# usage: require_certificate NAME    what is there and no certificate may be somebody's work
+require_certificate() {
+    [ ! -s "$1.crt" ] || fingerprint_of "$1.crt" >/dev/null ||
+        fail "$1.crt is no certificate: move it away to get a new one"
+}
+
 # usage: matches_key NAME    does the certificate belong to the key?
 matches_key() {
     [ "$(openssl x509 -in "$1.crt" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$(key_of "$1")" -pubout)" ]
@@ -173,7 +179,7 @@ may_sign() {
 
 # usage: state_of_ca    why the CA's certificate must be made; "kept" if it need not
 state_of_ca() {
-    if [ ! -e custom-ca.crt ]; then
+    if [ ! -s custom-ca.crt ]; then
         echo created
     elif ! matches_key custom-ca; then
         is_recorded custom-ca ||
@@ -194,6 +200,7 @@ state_of_ca() {
 make_ca() {
     local state
     make_key custom-ca
+    require_certificate custom-ca
     wanted_names | make_ca_certificate
     state=$(state_of_ca)
     if [ "$state" != kept ]; then mv "$work/custom-ca.new" "$work/custom-ca.crt"; fi
@@ -214,7 +221,7 @@ names_of() {
                 names="$names,$(kind_of "$name"):$name"
             done ;;
         # The parts of the object store call each other by the store's own name as well.
-        parsec-s3-inner) names="$names,DNS:parsec-s3" ;;
+        parsec-s3-inner) names="$names,DNS:${1%-inner}" ;;
     esac
     echo "$names"
 }
@@ -242,7 +249,7 @@ is_signed_by() {
 
 # usage: is_foreign SERVICE    is there a certificate that this script has not made?
 is_foreign() {
-    [ -s "$1.crt" ] && ! is_recorded "$1" && fingerprint_of "$1.crt" >/dev/null &&
+    [ -s "$1.crt" ] && ! is_recorded "$1" &&
         ! { [ -e custom-ca.crt ] && is_signed_by custom-ca.crt "$1"; }
 }
 
@@ -261,10 +268,10 @@ foreign_state() {
 # usage: state_of SERVICE    why its certificate must be issued; "kept" if it need not
 state_of() {
     local wanted
-    if [ ! -e "$1.crt" ]; then
+    if [ ! -s "$1.crt" ]; then
         echo created
     elif ! lasts "$1"; then
-        echo "renewed: it had expired, would soon, or was unreadable"
+        echo "renewed: it had expired, or would soon"
     elif ! openssl verify -CAfile "$(ca)" "$1.crt" >/dev/null 2>&1; then
         echo "renewed: the CA of today has not signed it, or not for these dates"
     else
@@ -302,6 +309,7 @@ CONFIG
 make_certificate() {
     local state
     make_key "$1"
+    require_certificate "$1"
     if is_foreign "$1"; then
         state=$(foreign_state "$1")
     else

@@ -19,11 +19,11 @@ def parse(text: str) -> dict[str, Any]:
     return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
 
-def users(content: dict[str, Any]) -> dict[str, int]:
-    """The number of the user as whom each service runs."""
+def groups(content: dict[str, Any]) -> dict[str, int]:
+    """The number of the group in which each service runs."""
     services = content.get("services", {})
     return {
-        name: int(str(service["user"]).partition(":")[0])
+        name: int(str(service["user"]).rpartition(":")[2])
         for name, service in services.items()
         if "user" in service
     }

@@ -43,7 +43,9 @@ GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
 BACKUP = "parsec.dump"
 # The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
-CERTIFICATES = tuple(f"parsec-{name}.crt" for name in ("s3", "server", "proxy"))
+CERTIFICATES = tuple(
+    f"parsec-{name}.crt" for name in ("postgres", "s3", "s3-inner", "smtp", "server", "proxy")
+)
 
 
 def flavour_of(stack: Stack) -> ModuleType:
@@ -249,11 +251,12 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
 def remove_files(stack: Stack) -> list[str]:
     """Delete what the stack has put into its folder; the names of what stays."""
     made = {"data", "log", "run", "secrets", ".lock", "migrate.log", BACKUP}
+    made |= {"issued-certificates.txt"}
     made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
         stack.state.get("artifacts", {})
     )
-    for name in ("custom-ca", "parsec-s3", "parsec-server", "parsec-proxy"):
-        made |= {f"{name}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
+    for name in ("custom-ca.crt", *CERTIFICATES):
+        made |= {f"{name.removesuffix('.crt')}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
     made |= {path.name for path in stack.folder.glob(".setup-tls.*")}
     for name in made:
         delete(stack.folder / name)

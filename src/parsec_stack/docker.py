@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -37,8 +38,15 @@ OLDEST_COMPOSE = (2, 24, 4)
 INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
 NATIVE = "or choose the native flavour"
 USUAL_ENGINE = "unix:///var/run/docker.sock"
-# As whom the containers run that read a private key (compose file).
-KEY_USERS = {"parsec-s3": 1000, "parsec-server": 1234, "parsec-proxy": 101}
+# The groups of the containers that read a private key (compose file, setup-tls.sh).
+KEY_GROUPS = {
+    "parsec-postgres": 1235,
+    "parsec-s3": 1236,
+    "parsec-s3-inner": 1236,
+    "parsec-smtp": 1237,
+    "parsec-server": 1234,
+    "parsec-proxy": 1238,
+}
 # Seconds that one answer of the engine may take.
 TIMEOUT = 60
 # PostgreSQL's protocol, version 3.0, asks for a user and a database to begin with.
@@ -228,18 +236,14 @@ def mine(stack: Stack) -> dict[str, str]:
 
 def check_keys(stack: Stack) -> None:
     """Raise StackError for a private key that the service's container could not read."""
-    for name, user in KEY_USERS.items():
+    for name, group in KEY_GROUPS.items():
         key = stack.folder / f"{name}.key"
         state = key.stat()
-        readable = (
-            (state.st_uid == user and state.st_mode & 0o400)
-            or (state.st_gid == user and state.st_mode & 0o040)
-            or state.st_mode & 0o004
-        )
-        if not readable:
+        if not (state.st_mode & 0o004 or (state.st_gid == group and state.st_mode & 0o040)):
             raise StackError(
-                f"{key} cannot be read by its container, which runs as user and group {user}: "
-                f"run 'cd {stack.folder} && sudo ./setup-tls.sh', which hands the keys over"
+                f"{key} cannot be read by its container, which runs as group {group}: "
+                f"run 'cd {shlex.quote(str(stack.folder))} && sudo ./setup-tls.sh', which hands "
+                "the keys over"
             )
 
 

@@ -10,6 +10,7 @@ import re
 import ssl
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 
 from parsec_stack import composition, options
@@ -175,27 +176,13 @@ def address_port() -> str:
     return str(ParsecAddr.from_url("parsec3://localhost").port)
 
 
-@fact("server-user")
-def server_user() -> str:
-    """As whom the Parsec server's container runs."""
-    return user("parsec-server")
+def group(service: str) -> str:
+    """The number of the group of a service's container."""
+    return str(composition.groups(compose_file())[service])
 
 
-@fact("s3-user")
-def s3_user() -> str:
-    """As whom the object store's container runs."""
-    return user("parsec-s3")
-
-
-@fact("proxy-user")
-def proxy_user() -> str:
-    """As whom the proxy's container runs."""
-    return user("parsec-proxy")
-
-
-def user(service: str) -> str:
-    """The number of the user of a service's container."""
-    return str(composition.users(compose_file())[service])
+for _name in ("postgres", "s3", "smtp", "server", "proxy"):
+    fact(f"{_name}-group")(partial(group, f"parsec-{_name}"))
 
 
 @fact("renewal-days")

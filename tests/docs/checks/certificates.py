@@ -17,16 +17,27 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from checks.common import after, mode, unchanged_by
+from parsec_stack.docker import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
 # The services that have a certificate, each with the name of its port.
 CERTIFIED = {"parsec-s3": "S3", "parsec-server": "SERVER", "parsec-proxy": "PROXY"}
+# All that have one, and what the key of each is for.
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+PURPOSES = {
+    "parsec-postgres": [SERVER],
+    "parsec-s3": [SERVER],
+    "parsec-s3-inner": [SERVER, CLIENT],
+    "parsec-smtp": [SERVER],
+    "parsec-server": [SERVER],
+    "parsec-proxy": [SERVER],
+}
+# The object store's own parts also call each other by the store's name.
+FURTHER_NAMES = {"parsec-s3-inner": {"DNS:parsec-s3"}}
 # Every certificate is reached by its service's name among containers, and from this machine.
 LOCAL_NAMES = ("localhost",)
 LOCAL_ADDRESS = ip_address("127.0.0.1")
-# The group in which the server's container runs.
-SERVER_GROUP = 1234
-LIFETIME = {"custom-ca": timedelta(days=3650)} | dict.fromkeys(CERTIFIED, timedelta(days=365))
+LIFETIME = {"custom-ca": timedelta(days=3650)} | dict.fromkeys(PURPOSES, timedelta(days=365))
 # So much may pass between making a certificate and looking at it.
 MOMENT = timedelta(minutes=10)
 # In seconds.
@@ -80,10 +91,10 @@ def expiring(site: Site, name: str, *, days: int) -> bytes:
 
 @after("tls")
 def private_keys_are_private(site: Site) -> None:
-    """Its owner alone reads a private key; the server's, also its container's group."""
-    for name in ("custom-ca", *CERTIFIED):
+    """Its owner alone reads a private key, and where root hands it over its container's group."""
+    for name in ("custom-ca", *PURPOSES):
         path = site.folder / f"{name}.key"
-        shared = name == "parsec-server" and path.stat().st_gid == SERVER_GROUP
+        shared = name in KEY_GROUPS and path.stat().st_gid == KEY_GROUPS[name]
         allowed = 0o640 if shared else 0o600
         assert mode(path) == allowed, f"{path.name} has mode {mode(path):o}, not {allowed:o}"
 
@@ -105,7 +116,7 @@ def the_authority_may_sign(site: Site) -> None:
 def certificates_are_trusted(site: Site) -> None:
     """Whoever trusts the CA trusts each certificate under every name by which it is reached."""
     store = verification.Store([certificate(site, "custom-ca")])
-    for name in CERTIFIED:
+    for name in PURPOSES:
         subjects: list[x509.DNSName | x509.IPAddress] = [x509.IPAddress(LOCAL_ADDRESS)]
         subjects += [x509.DNSName(each) for each in (name, *LOCAL_NAMES)]
         for subject in subjects:
@@ -114,6 +125,14 @@ def certificates_are_trusted(site: Site) -> None:
                 verifier.verify(certificate(site, name), [])
             except verification.VerificationError as error:
                 raise AssertionError(f"{name}.crt as {subject.value}: {error}") from None
+
+
+@after("tls")
+def the_authority_signs_for_these_names_alone(site: Site) -> None:
+    """Whoever has the CA's key cannot pretend to be another site."""
+    constraints = extension(certificate(site, "custom-ca"), x509.NameConstraints)
+    permitted = {str(name.value) for name in constraints.permitted_subtrees or ()}
+    assert permitted == {"localhost", *PURPOSES, "127.0.0.0/8", "::1/128"}, permitted
 
 
 @after("tls")
@@ -133,20 +152,21 @@ def is_new(site: Site, name: str) -> None:
 @after("tls")
 def certificates_say_what_they_are_for(site: Site) -> None:
     """The CA signs services alone; each service's certificate proves a server of its name."""
-    authority, extended = certificate(site, "custom-ca"), ExtendedKeyUsageOID.SERVER_AUTH
+    authority = certificate(site, "custom-ca")
     assert usages(authority) == {"key_cert_sign", "crl_sign"}
     assert extension(authority, x509.BasicConstraints).path_length == 0
     assert common_name(authority) == "Custom CA of a Parsec test server"
-    for name in CERTIFIED:
+    for name, purposes in PURPOSES.items():
         own = certificate(site, name)
         assert common_name(own) == name
         assert isinstance(own.signature_hash_algorithm, SHA256), name
         assert usages(own) == {"digital_signature"}, name
-        assert list(extension(own, x509.ExtendedKeyUsage)) == [extended], name
+        assert list(extension(own, x509.ExtendedKeyUsage)) == purposes, name
         assert not extension(own, x509.BasicConstraints).ca, name
         for kind in (x509.BasicConstraints, x509.KeyUsage):
             assert own.extensions.get_extension_for_class(kind).critical, f"{name}: {kind.__name__}"
         names = {f"DNS:{name}", "DNS:localhost", "IP:127.0.0.1", "IP:::1"}
+        names |= FURTHER_NAMES.get(name, set())
         assert names_in(site.folder / f"{name}.crt") == names
         assert names_in(site.folder / f"{name}.csr") == names
         key = extension(authority, x509.SubjectKeyIdentifier).digest
@@ -157,7 +177,7 @@ def certificates_say_what_they_are_for(site: Site) -> None:
 @after("tls")
 def serial_numbers_are_not_repeated(site: Site) -> None:
     """No two certificates have one serial number, and each number is long enough to be unique."""
-    numbers = [certificate(site, name).serial_number for name in ("custom-ca", *CERTIFIED)]
+    numbers = [certificate(site, name).serial_number for name in ("custom-ca", *PURPOSES)]
     assert len(set(numbers)) == len(numbers)
     assert all(64 < number.bit_length() <= 120 for number in numbers), numbers
 
@@ -165,12 +185,12 @@ def serial_numbers_are_not_repeated(site: Site) -> None:
 @after("tls")
 def keys_belong_to_certificates(site: Site) -> None:
     """Each key, an ECDSA one, fits its signing request and its certificate."""
-    for name in ("custom-ca", *CERTIFIED):
+    for name in ("custom-ca", *PURPOSES):
         key = load_pem_private_key((site.folder / f"{name}.key").read_bytes(), password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey), f"{name}.key is no ECDSA key"
         assert isinstance(key.curve, ec.SECP256R1), f"{name}.key is of {key.curve.name}"
         assert key.public_key() == certificate(site, name).public_key(), f"{name}.crt"
-    for name in CERTIFIED:
+    for name in PURPOSES:
         request = x509.load_pem_x509_csr((site.folder / f"{name}.csr").read_bytes())
         assert request.public_key() == certificate(site, name).public_key(), f"{name}.csr"
 
@@ -178,7 +198,7 @@ def keys_belong_to_certificates(site: Site) -> None:
 @after("tls")
 def certificates_stay(site: Site) -> None:
     """Running it again keeps what is valid."""
-    unchanged_by(site, "setup-tls.sh", [f"{name}.crt" for name in ("custom-ca", *CERTIFIED)])
+    unchanged_by(site, "setup-tls.sh", [f"{name}.crt" for name in ("custom-ca", *PURPOSES)])
 
 
 @after("ciphers", prepares=True)

