@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from parsec_stack.stack import Stack
 
 
-@stack_task()
+@stack_task(creates=True)
 def tls(stack: Stack) -> None:
     """Make the CA, keys and certificates; renew what expires."""
     session.deployment().tls(stack)
 
 
-@stack_task(aliases=["admin-token"])
+@stack_task(aliases=["admin-token"], creates=True)
 def adminToken(stack: Stack) -> None:
     """Generate the administration token and the credentials."""
     session.deployment().credentials(stack)

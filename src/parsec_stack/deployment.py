@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parsec_stack import guide, probes, schema, shell
+from parsec_stack import guide, ownership, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.redact import of_stack
@@ -43,9 +42,7 @@ GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
 BACKUP = "parsec.dump"
 # The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
-CERTIFICATES = tuple(
-    f"parsec-{name}.crt" for name in ("postgres", "s3", "s3-inner", "smtp", "server", "proxy")
-)
+CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
 
 
 def flavour_of(stack: Stack) -> ModuleType:
@@ -237,42 +234,14 @@ def down(stack: Stack) -> None:
 def destroy(stack: Stack, *, confirmed: bool) -> None:
     """Remove the services, their data and the secrets: all that this stack has made."""
     flavour = flavour_of(stack)
-    require_stack(stack)
     if not confirmed:
         ask(f"destroy the stack in {stack.folder}, with its data and secrets?")
     down(stack)
     flavour.remove(stack)
-    kept = remove_files(stack)
+    kept = ownership.remove(stack)
     say(f"destroyed the stack in {stack.folder}")
     if kept:
         say(f"  kept what is not the stack's: {', '.join(kept)}")
-
-
-def remove_files(stack: Stack) -> list[str]:
-    """Delete what the stack has put into its folder; the names of what stays."""
-    made = {"data", "log", "run", "secrets", ".lock", "migrate.log", BACKUP}
-    made |= {"issued-certificates.txt"}
-    made |= {"parsec-admin-token.env", "parsec-credentials.env"} | set(
-        stack.state.get("artifacts", {})
-    )
-    for name in ("custom-ca.crt", *CERTIFICATES):
-        made |= {f"{name.removesuffix('.crt')}.{suffix}" for suffix in ("key", "csr", "crt", "srl")}
-    made |= {path.name for path in stack.folder.glob(".setup-tls.*")}
-    for name in made:
-        delete(stack.folder / name)
-    kept = sorted(path.name for path in stack.folder.iterdir() if path.name != ".stack.json")
-    delete(stack.folder / ".stack.json")
-    if not kept:
-        stack.folder.rmdir()
-    return kept
-
-
-def delete(path: Path) -> None:
-    """Delete the file or folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def ping_mail(stack: Stack) -> None:
@@ -305,7 +274,7 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
     """Show every service: state, health, address, version and certificate's expiry."""
     from parsec_stack import status as view
 
-    require_stack(stack)
+    ownership.require(stack)
     services = view.with_certificates(stack, flavour_of(stack).services(stack))
     if as_json:
         print(json.dumps([service.as_json() for service in services], indent=2))
@@ -318,6 +287,7 @@ def logs(stack: Stack, names: tuple[str, ...], *, follow: bool) -> None:
     unknown = [name for name in names if name not in SERVICES]
     if unknown:
         raise StackError(f"there is no service {unknown[0]}: choose of {', '.join(SERVICES)}")
+    ownership.require(stack)
     flavour_of(stack).follow_logs(stack, names or SERVICES, follow)
 
 
@@ -378,14 +348,6 @@ def ask(question: str) -> None:
         raise StackError("nothing was changed")
 
 
-def require_stack(stack: Stack) -> None:
-    """Raise StackError unless there is a stack in the folder."""
-    if not stack.state:
-        raise StackError(
-            f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first"
-        )
-
-
 def require_up(stack: Stack) -> None:
     """Raise StackError unless the services have been started."""
     if not flavour_of(stack).is_up(stack):
@@ -401,7 +363,7 @@ def require_complete(stack: Stack) -> None:
 
 def check_files(stack: Stack) -> None:
     """Raise StackError for what the earlier tasks should have left, and for what is broken."""
-    for name in ("custom-ca.crt", *CERTIFICATES):
+    for name in CERTIFICATES:
         if not (stack.folder / name).exists():
             raise StackError(f"{stack.folder / name} is missing: run 'invoke tls' first")
     for name in ENV_FILES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import re
 import shlex
@@ -12,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from parsec_stack import probes, schema
@@ -20,7 +20,7 @@ from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder
 from parsec_stack.redact import relay
 from parsec_stack.service import Service
-from parsec_stack.stack import SERVICES, Stack, write_atomically
+from parsec_stack.stack import SERVICES, SETTINGS, Stack, write_atomically
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -32,6 +32,7 @@ STARTS_SINGLY = True
 COMPOSE_FILE = "parsec-server.docker.yaml"
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
+FOLDER = "com.docker.compose.project.working_dir"
 # The oldest that were tried: the engine of Debian 12, and the compose that knows !override.
 OLDEST_ENGINE = (20, 10)
 OLDEST_COMPOSE = (2, 24, 4)
@@ -142,29 +143,17 @@ def engine() -> DockerClient:
     return client()
 
 
-def project(stack: Stack) -> str:
-    """The name under which compose knows the stack: its folder's, made unique by its path."""
-    if stack.project:
-        return stack.project
-    name = re.sub(r"[^a-z0-9]+", "-", stack.folder.name.lower()).strip("-")
-    return f"{name or 'stack'}-{hashlib.sha256(bytes(stack.folder)).hexdigest()[:6]}"
-
-
 def write_settings(stack: Stack) -> None:
     """Write the stack's names and ports to .env, where docker compose reads them in its folder."""
-    path, name = stack.folder / ".env", project(stack)
-    if path.exists() and f"COMPOSE_PROJECT_NAME={name}\n" not in path.read_text():
-        raise StackError(
-            f"{path} names another project than {name}: the stack was moved or copied here and its "
-            "data are still where it was; move it back, or delete that file to begin anew"
-        )
-    # With the usual ports the containers have their usual names: both can be taken but once.
-    prefix = f"{name}-" if stack.port_offset else ""
-    settings = {"COMPOSE_PROJECT_NAME": name, "COMPOSE_FILE": COMPOSE_FILE, "STACK_PREFIX": prefix}
+    settings = {
+        "COMPOSE_PROJECT_NAME": stack.project,
+        "COMPOSE_FILE": COMPOSE_FILE,
+        "STACK_PREFIX": stack.prefix,
+    }
     settings |= {f"STACK_{port}_PORT": str(number) for port, number in stack.ports.items()}
     lines = [f"{key}={value}\n" for key, value in settings.items()]
     write_atomically(
-        stack.folder / ".env", "# Which stack this is, for docker compose.\n" + "".join(lines)
+        stack.folder / SETTINGS, "# Which stack this is, for docker compose.\n" + "".join(lines)
     )
 
 
@@ -231,7 +220,7 @@ def volumes(stack: Stack) -> list[Volume]:
 
 def mine(stack: Stack) -> dict[str, str]:
     """The engine's filter for what belongs to the stack."""
-    return {"label": f"{PROJECT}={project(stack)}"}
+    return {"label": f"{PROJECT}={stack.project}"}
 
 
 def check_keys(stack: Stack) -> None:
@@ -249,12 +238,11 @@ def check_keys(stack: Stack) -> None:
 
 def check_names(stack: Stack) -> None:
     """Raise StackError if another project's container has the name of one of this stack's."""
-    prefix = f"{project(stack)}-" if stack.port_offset else ""
-    names = {f"/{prefix}{service}" for service in SERVICES}
+    names = {f"/{stack.prefix}{service}" for service in SERVICES}
     for container in engine().containers.list(all=True, sparse=True):
         taken = names & set(container.attrs["Names"])
         owner = container.attrs["Labels"].get(PROJECT)
-        if taken and owner != project(stack):
+        if taken and owner != stack.project:
             name = taken.pop().removeprefix("/")
             raise StackError(
                 f"the container name {name} is taken by "
@@ -480,14 +468,46 @@ def await_end(stack: Stack) -> None:
     """Remove what is left of containers that ended otherwise than by compose."""
     for container in containers(stack).values():
         container.remove(force=True)
+    if is_up(stack):
+        raise StackError("containers of this stack still run: see 'docker compose ps'")
+
+
+def refuse_strangers(stack: Stack) -> None:
+    """Raise StackError for containers of this folder that belong to another project."""
+    here = {"label": f"{FOLDER}={stack.folder}"}
+    for container in engine().containers.list(all=True, sparse=True, filters=here):
+        other = container.attrs["Labels"].get(PROJECT)
+        if other != stack.project:
+            raise StackError(
+                f"{container.attrs['Names'][0].removeprefix('/')} was started from {stack.folder} "
+                f"as part of another project, {other}: remove that by "
+                f"'docker compose --project-name {other} down', with --volumes also its data"
+            )
 
 
 def remove(stack: Stack) -> None:
-    """Remove what the stack has in the engine: containers, networks and volumes, no images."""
-    for container in engine().containers.list(all=True, sparse=True, filters=mine(stack)):
+    """Remove what the stack has in the engine: containers, networks and volumes, no images.
+
+    Raises StackError for what is still there afterwards.
+    """
+    refuse_strangers(stack)
+    containers, networks, volumes = belongings(stack)
+    for container in containers:
         container.remove(force=True, v=True)
-    for network in engine().networks.list(filters=mine(stack)):
+    for network in networks:
         network.remove()
-    for volume in volumes(stack):
+    for volume in volumes:
         volume.remove()
-    (stack.folder / ".env").unlink(missing_ok=True)
+    for left in chain(*belongings(stack)):
+        raise StackError(f"the Docker engine still has {left.name or left.id} of this stack")
+    (stack.folder / SETTINGS).unlink(missing_ok=True)
+
+
+def belongings(stack: Stack) -> tuple[list[Any], list[Any], list[Any]]:
+    """The stack's containers, networks and volumes."""
+    engine_now, own = engine(), mine(stack)
+    return (
+        engine_now.containers.list(all=True, sparse=True, filters=own),
+        engine_now.networks.list(filters=own),
+        engine_now.volumes.list(filters=own),
+    )

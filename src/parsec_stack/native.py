@@ -295,16 +295,17 @@ def orphans(stack: Stack) -> list[psutil.Process]:
     """The processes that a supervisord of this stack started and that outlived it."""
     import psutil
 
+    own = f"unix://{control_socket(stack)}"
     places = {("postgres", stack.folder / "data" / "postgres"), ("nginx", stack.folder)}
     found = []
     for process in psutil.process_iter():
         try:
-            url = process.environ().get("SUPERVISOR_SERVER_URL", "")
+            url = process.environ().get("SUPERVISOR_SERVER_URL")
             # PostgreSQL and nginx overwrite their environment, but work inside the stack.
             place = (process.name(), Path(process.cwd()))
         except (psutil.Error, OSError):
             continue
-        if url.endswith(str(control_socket(stack))) or place in places:
+        if url == own or place in places:
             found.append(process)
     return found
 

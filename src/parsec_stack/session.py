@@ -31,33 +31,53 @@ class Session:
 
     def __init__(self) -> None:
         """Begin without a stack."""
+        self.options: dict[str, Any] = {}
         self.stack: Any = None
         self.held = ExitStack()
         self.locked = False
 
-    def open(self, options: dict[str, Any], *, writes: bool) -> Any:
-        """The line's stack, locked if this task changes it."""
+    def open(self, options: dict[str, Any], *, writes: bool, creates: bool) -> Any:
+        """The line's stack, locked if this task changes it.
+
+        Only a task that ``creates`` stacks may be the first in a folder; nothing is written
+        where a task may not write.
+        """
+        from parsec_stack import ownership
         from parsec_stack import stack as stacks
 
         if self.stack is None:
-            self.stack = stacks.choose(options, create=writes)
+            self.options = options
+            stacks.forget_foreign()
         elif any(value is not None for value in options.values()):
             raise StackError("give --flavour, --stack and --port-offset to the first task only")
+        if self.stack is None or self.destroyed():
+            self.held.close()
+            self.locked = False
+            self.stack = stacks.choose(self.options)
         if writes and not self.locked:
+            ownership.enter(self.stack, creates=creates)
             self.held.enter_context(stacks.locked(self.stack))
             self.locked = True
+            # What a run that ended meanwhile has noted counts.
+            self.stack = stacks.choose(self.options)
+            ownership.record(self.stack)
         return self.stack
+
+    def destroyed(self) -> bool:
+        """Has an earlier task of the line removed the stack?"""
+        return self.locked and not self.stack.state
 
 
 current = Session()
 
 
 def stack_task(
-    *, aliases: Iterable[str] = (), writes: bool = True, **keywords: Any
+    *, aliases: Iterable[str] = (), writes: bool = True, creates: bool = False, **keywords: Any
 ) -> Callable[[Body], Task[Any]]:
     """Make a task of a function that takes the stack first; it gains the stack's three options.
 
-    ``writes``: the task changes the stack, so it holds its lock and may create it.
+    ``writes``: the task changes the stack, so it holds its lock; ``creates``: it may also make
+    one in a new or empty folder.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -65,7 +85,7 @@ def stack_task(
         def run(context: Context, **given: Any) -> None:
             options = {name: given.pop(name) for name in OPTIONS}
             with Told():
-                body(current.open(options, writes=writes), **given)
+                body(current.open(options, writes=writes, creates=creates), **given)
 
         run.__signature__ = signature(body)  # type: ignore[attr-defined]
         helps = OPTIONS | keywords.pop("help", {})

@@ -6,13 +6,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from parsec_stack.errors import StackError
 
@@ -20,6 +21,12 @@ Flavour = Literal["native", "docker"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 
 SERVICES = ("parsec-postgres", "parsec-s3", "parsec-smtp", "parsec-proxy", "parsec-server")
+
+# In a stack's folder: what it remembers, which makes the folder its own, and who holds it.
+RECORD = ".stack.json"
+LOCK = ".lock"
+# Where compose looks for a stack's names and ports.
+SETTINGS = ".env"
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "deploy"
@@ -41,19 +48,18 @@ PROXY_PORTS: dict[Flavour, dict[str, int]] = {
 # takes the console's port plus 10000 as well.
 MAX_OFFSET = 13000
 
-# What a shell may export for other purposes and would change what the guide's files say.
-FOREIGN_VARIABLES = {
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "TLS_DIR",
-    "LISTEN_ADDRESS",
-    "TRUSTED_PROXIES",
-    "FORWARDED_ALLOW_IPS",
-    "VIRTUAL_ENV",
+# What is handed on of the user's own variables; all others may mean something else to our programs.
+KEPT_VARIABLES = {
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LC_ALL"),
+    *("LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "STACK_HOST", "TLS_NAMES"),
+    # How the docker command reaches its engine.
+    *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
+    *("DOCKER_API_VERSION", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"),
 }
-FOREIGN_PREFIXES = ("PARSEC_", "POSTGRES_", "PG", "S3_", "SMTP_", "AWS_", "WEED_", "SUPERVISOR_")
+# Which stack is meant.
+CHOOSING = {"STACK_DIR", "STACK_FLAVOUR", "STACK_PORT_OFFSET"}
+# Names more of them, for tests that watch what is started.
+PASSED = "STACK_PASS"
 
 
 @dataclass(frozen=True)
@@ -61,14 +67,24 @@ class Stack:
     """Where one deployment lives and how it is reached.
 
     ``folder`` holds all that it generates and stores; ``port_offset`` is added to every port.
-    ``project`` is its name in compose where that is not to be made of the folder's path.
+    ``name`` is its project's in compose where that is not to be made of the folder's path.
     """
 
     folder: Path
     flavour: Flavour = "native"
     port_offset: int = 0
     state: dict[str, Any] = field(default_factory=dict, compare=False)
-    project: str = ""
+    name: str = ""
+
+    @property
+    def project(self) -> str:
+        """The name under which compose knows it; a stack that is moved keeps it."""
+        return self.name or self.state.get("project") or project_of(self.folder)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its containers begin with: the usual ones can be taken but once."""
+        return f"{self.project}-" if self.port_offset else ""
 
     @property
     def usual_ports(self) -> dict[str, int]:
@@ -86,15 +102,13 @@ class Stack:
         return {port: port + self.port_offset for port in self.usual_ports.values()}
 
     def environment(self) -> dict[str, str]:
-        """The variables in which the guide's blocks run: the reader's, without foreign settings."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in FOREIGN_VARIABLES and not name.startswith(FOREIGN_PREFIXES)
-        }
-        ports = {f"STACK_{name}_PORT": str(port) for name, port in self.ports.items()}
+        """The variables for all that is started for the stack: few of the user's, and its own."""
+        kept = own_variables()
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-        return kept | ports | {"PATH": path}
+        own = {f"STACK_{name}_PORT": str(port) for name, port in self.ports.items()}
+        if self.flavour == "docker":
+            own |= {"COMPOSE_PROJECT_NAME": self.project, "STACK_PREFIX": self.prefix}
+        return kept | own | {"PATH": path}
 
     def env_file(self, name: str) -> dict[str, str]:
         """The values of a generated env file, whose lines are plain NAME=VALUE."""
@@ -109,7 +123,7 @@ class Stack:
     def remember(self, **changes: Any) -> None:
         """Write the changes to the stack's own state, atomically."""
         self.state.update(changes)
-        write_atomically(self.folder / ".stack.json", json.dumps(self.state, indent=2) + "\n")
+        write_atomically(self.folder / RECORD, json.dumps(self.state, indent=2) + "\n")
 
     def install_artifacts(self) -> list[str]:
         """Copy the guide's files into the folder, as a reader does.
@@ -131,6 +145,24 @@ class Stack:
         if installed != self.state.get("artifacts"):
             self.remember(artifacts=installed)
         return edited
+
+
+def own_variables() -> dict[str, str]:
+    """Those of the user's variables that are handed on."""
+    names = {*KEPT_VARIABLES, PASSED, *os.environ.get(PASSED, "").split()}
+    return {name: value for name, value in os.environ.items() if name in names}
+
+
+def forget_foreign() -> None:
+    """Take the others out of this process too: nothing that it does or starts may obey them."""
+    for name in set(os.environ) - set(own_variables()) - CHOOSING:
+        del os.environ[name]
+
+
+def project_of(folder: Path) -> str:
+    """A name for compose: the folder's, made unique by its path."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")
+    return f"{name or 'stack'}-{hashlib.sha256(bytes(folder)).hexdigest()[:6]}"
 
 
 def digest(content: bytes) -> str:
@@ -158,18 +190,14 @@ def copy_atomically(source: Path, target: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def choose(
-    options: Mapping[str, Any],
-    environment: Mapping[str, str] = os.environ,
-    *,
-    create: bool = True,
-) -> Stack:
+def choose(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Stack:
     """The stack that options, then environment variables, then its own memory, then defaults name.
 
     Raises StackError for a bad value, and for one that contradicts what the stack remembers.
+    Nothing is written.
     """
-    folder = Path(options.get("stack") or environment.get("STACK_DIR") or ROOT / "stack")
-    folder = Path(os.path.abspath(folder.expanduser()))
+    given = options.get("stack") or environment.get("STACK_DIR") or ROOT / "stack"
+    folder = resolved(given)
     remembered = read_state(folder)
     flavour = pick("flavour", "STACK_FLAVOUR", options, environment, remembered) or "native"
     if flavour not in FLAVOURS:
@@ -179,12 +207,48 @@ def choose(
     )
     refuse_change("flavour", flavour, remembered, "started", "'invoke destroy' it")
     refuse_change("port_offset", offset, remembered, "running", "'invoke down' first")
-    stack = Stack(folder, flavour, offset, remembered)
-    chosen = {"flavour": flavour, "port_offset": offset}
-    if create and any(remembered.get(name) != value for name, value in chosen.items()):
-        claim(stack)
-        stack.remember(**chosen)
-    return stack
+    project = ""
+    if flavour == "docker":
+        refuse_copy(folder, remembered)
+        project = older_project(given, folder, remembered)
+    return Stack(folder, flavour, offset, remembered, project)
+
+
+def older_project(given: str | Path, folder: Path, remembered: Mapping[str, Any]) -> str:
+    """The project of a stack that has not noted it yet, by compose's settings; empty without them.
+
+    It was named after the folder's path as it was given, with links in it. Raises StackError if
+    it was named after none.
+    """
+    path = folder / SETTINGS
+    if not remembered or "project" in remembered or not path.exists():
+        return ""
+    settings = path.read_text().splitlines()
+    for candidate in (folder, Path(os.path.abspath(Path(given).expanduser()))):
+        if f"COMPOSE_PROJECT_NAME={project_of(candidate)}" in settings:
+            return project_of(candidate)
+    raise StackError(
+        f"{path} names another project than {project_of(folder)}: the stack was moved or copied "
+        "here and its data are still where it was; move it back, or delete that file to begin anew"
+    )
+
+
+def refuse_copy(folder: Path, remembered: Mapping[str, Any]) -> None:
+    """Raise StackError for the copy of a folder whose stack has its data in the engine."""
+    origin = Path(remembered.get("folder", folder))
+    if origin != folder and read_state(origin).get("project") == remembered.get("project"):
+        raise StackError(
+            f"{folder} is a copy of the stack in {origin}, which has its data in the engine: "
+            "use that one, or begin anew in an empty folder"
+        )
+
+
+def resolved(folder: str | Path) -> Path:
+    """The folder by its physical path: of links to one folder none is another stack."""
+    try:
+        return Path(folder).expanduser().resolve()
+    except (RuntimeError, OSError) as error:
+        raise StackError(f"{folder} names no folder ({error}): choose another by --stack") from None
 
 
 def refuse_change(
@@ -224,48 +288,30 @@ def port_offset(text: str) -> int:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What the stack remembers; empty for a new one."""
-    path = folder / ".stack.json"
+    """What the stack remembers; empty where there is none."""
+    path = folder / RECORD
     try:
         state = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, UnicodeDecodeError):
+    except PermissionError:
+        raise StackError(f"you may not read {path}: choose another folder by --stack") from None
+    except ValueError:
         state = None
     if not isinstance(state, dict):
         raise StackError(
-            f"{path} is corrupt: delete it, then name the stack's flavour and port offset again"
+            f"{path} is corrupt: put back a copy of it, or write "
+            f'{{"flavour": "native", "port_offset": 0, "folder": "{folder}"}} into it, '
+            "with the stack's own flavour and port offset"
         )
-    return cast(dict[str, Any], state)
-
-
-def claim(stack: Stack) -> None:
-    """Make the folder for a new stack; refuse one that holds something else."""
-    folder = stack.folder
-    if folder.is_dir() and not stack.state and (strange := foreign_files(folder)):
-        raise StackError(
-            f"{folder} is not a stack and holds other files ({strange[0]}, ...): "
-            "choose an empty or new folder with --stack or STACK_DIR"
-        )
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise StackError(f"{folder} is not a folder: choose another with --stack") from None
-    except PermissionError:
-        raise StackError(f"{folder} cannot be created: you may not write there") from None
-
-
-def foreign_files(folder: Path) -> list[str]:
-    """The names in a folder into which nobody has copied the guide's files; empty for others."""
-    artifacts = {path.name for path in ARTIFACTS.iterdir()}
-    present = {path.name for path in folder.iterdir()} - {".lock"}
-    return [] if present & artifacts else sorted(present)
+    # Older versions left a record without these two in folders that were not theirs.
+    return state if state.keys() & {"folder", "artifacts"} else {}
 
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
     """Hold the stack alone; StackError at once if another run holds it."""
-    path = stack.folder / ".lock"
+    path = stack.folder / LOCK
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -42,6 +42,15 @@ BEFORE, AFTER = 1.0, 1.0
 SERVES_WITHIN = 120.0
 POLL = 0.05
 MINUTES = 60
+# What a user may have exported for other purposes; nothing of it may reach the stack.
+HOSTILE = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
+    ),
+    **dict.fromkeys(("COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "PGSERVICE", "AWS_PROFILE"), "no"),
+    **dict.fromkeys(("BASH_ENV", "OPENSSL_CONF", "COMPOSE_ENV_FILES"), "/no/such/file"),
+    **{"no_proxy": "", "STACK_PREFIX": "no-", "POSIXLY_CORRECT": "1", "CDPATH": "/tmp"},
+}
 
 
 def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +60,7 @@ def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
         "STACK_DIR": str(stack.folder),
         "STACK_PORT_OFFSET": str(stack.port_offset),
     }
+    own |= HOSTILE
     done = subprocess.run(
         ["invoke", *tasks],
         cwd=ROOT,
@@ -347,6 +357,7 @@ def test_destroy(stack: Stack) -> None:
     note.write_text("mine")
     neighbour.mkdir()
     with neighbours(stack) as theirs:
+        refused_for_a_stranger(stack)
         done = invoke(stack, "destroy", "--yes")
         assert done.returncode == 0, done.stderr
         assert "kept what is not the stack's: note.txt" in done.stdout
@@ -358,6 +369,23 @@ def test_destroy(stack: Stack) -> None:
             assert not list(docker_objects(stack))
             for other in theirs:
                 other.reload()
+
+
+def refused_for_a_stranger(stack: Stack) -> None:
+    """Containers that another project has started from the folder are named, nothing is gone."""
+    if stack.flavour == "native":
+        return
+    labels = {docker.PROJECT: "myapp", docker.FOLDER: str(stack.folder)}
+    image = next(iter(docker.containers(stack).values())).attrs["Image"]
+    stranger = docker.engine().containers.create(image, labels=labels)
+    try:
+        done = invoke(stack, "destroy", "--yes")
+    finally:
+        stranger.remove()
+    assert done.returncode == 1
+    assert "as part of another project, myapp" in done.stderr
+    assert (stack.folder / "parsec-credentials.env").exists()
+    assert docker.volumes(stack)
 
 
 def docker_objects(stack: Stack) -> Iterator[object]:
@@ -374,7 +402,7 @@ def neighbours(stack: Stack) -> Iterator[list[Any]]:
     if stack.flavour == "native":
         yield []
         return
-    name = f"{docker.project(stack)}-other"
+    name = f"{stack.project}-other"
     client, labels = docker.engine(), {docker.PROJECT: name}
     made = [client.networks.create(name, labels=labels), client.volumes.create(name, labels=labels)]
     try:

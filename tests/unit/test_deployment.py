@@ -55,15 +55,17 @@ def stack(prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("task", ["migrate", "bucket", "restart", "ping-mail", "smoke"])
-def test_services_come_first(tmp_path: Path, task: str) -> None:
+def test_services_come_first(stack: Path, task: str) -> None:
     """What needs services names the task that starts them."""
-    assert "no services run" in (message := told(tmp_path / "s", task))
+    assert "no services run" in (message := told(stack, task))
     assert "run 'invoke up' first" in message
 
 
 def test_certificates_come_first(tmp_path: Path) -> None:
     """Without certificates nothing is started."""
-    assert "custom-ca.crt is missing: run 'invoke tls' first" in told(tmp_path / "s", "up")
+    assert "custom-ca.crt is missing: run 'invoke tls' first" in told(
+        tmp_path / "s", "adminToken", "up"
+    )
 
 
 def test_credentials_come_second(tmp_path: Path) -> None:
@@ -74,9 +76,9 @@ def test_credentials_come_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bad name", "x'; touch pwned; '", "", "a" * 33])
-def test_organization_needs_a_name(tmp_path: Path, name: str) -> None:
+def test_organization_needs_a_name(prepared: Path, name: str) -> None:
     """A name that the server would refuse is refused at once, and never reaches a shell."""
-    assert "cannot name an organization" in told(tmp_path / "s", "organization", "--name", name)
+    assert "cannot name an organization" in told(prepared, "organization", "--name", name)
 
 
 def test_corrupt_env_file_is_named(stack: Path) -> None:

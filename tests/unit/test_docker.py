@@ -53,9 +53,9 @@ def test_project_is_named_after_its_folder(tmp_path: Path) -> None:
     """Two folders of the same name are two projects, of names that compose accepts."""
     one, other = Stack(tmp_path / "a" / "My Stack"), Stack(tmp_path / "b" / "My Stack")
 
-    assert docker.project(one).startswith("my-stack-")
-    assert docker.project(one) != docker.project(other)
-    assert docker.project(Stack(tmp_path / "__")).startswith("stack-")
+    assert one.project.startswith("my-stack-")
+    assert one.project != other.project
+    assert Stack(tmp_path / "__").project.startswith("stack-")
 
 
 def test_settings_move_names_and_ports(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_settings_move_names_and_ports(tmp_path: Path) -> None:
     docker.write_settings(stack)
 
     written = (tmp_path / ".env").read_text().splitlines()
-    assert f"STACK_PREFIX={docker.project(stack)}-" in written
+    assert f"STACK_PREFIX={stack.project}-" in written
     assert "STACK_PROXY_PORT=1443" in written
 
 
@@ -74,14 +74,6 @@ def test_usual_ports_have_usual_names(tmp_path: Path) -> None:
     docker.write_settings(Stack(tmp_path, "docker"))
 
     assert "STACK_PREFIX=" in (tmp_path / ".env").read_text().splitlines()
-
-
-def test_moved_folder_is_refused(tmp_path: Path) -> None:
-    """The data of a stack whose folder was moved stay where they are: say so."""
-    (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME=elsewhere-123456\n")
-
-    with pytest.raises(StackError, match="was moved or copied"):
-        docker.write_settings(Stack(tmp_path, "docker"))
 
 
 @pytest.mark.parametrize(

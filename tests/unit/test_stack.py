@@ -5,14 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from parsec_stack import ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 
+# What people, companies and other programs export.
+FOREIGN = (
+    *("SSL_CERT_FILE", "AWS_CA_BUNDLE", "AWS_PROFILE", "PARSEC_DB", "POSTGRES_HOST", "PGSERVICE"),
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "CURL_HOME"),
+    *("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES"),
+    *("STACK_PREFIX", "STACK_SERVER_PORT", "DOCKER_DEFAULT_PLATFORM", "OPENSSL_CONF"),
+    *("PYTHONPATH", "PYTHONHOME", "BASH_ENV", "ENV", "CDPATH", "GREP_OPTIONS", "PIP_USER"),
+    *("POSIXLY_CORRECT", "LISTEN_ADDRESS", "TLS_DIR", "FORWARDED_ALLOW_IPS", "WEED_S3_PORT"),
+)
+
 
 def choose(folder: Path, environment: Mapping[str, str] | None = None, **options: str) -> Stack:
-    """The stack in the folder, by options and environment variables."""
-    return stacks.choose({"stack": str(folder), **options}, environment or {})
+    """The stack in the folder, by options and environment variables, which now has one."""
+    stack = stacks.choose({"stack": str(folder), **options}, environment or {})
+    ownership.enter(stack, creates=True)
+    ownership.record(stack)
+    return stack
 
 
 def test_native_is_the_default(tmp_path: Path) -> None:
@@ -76,27 +90,11 @@ def test_bad_values_leave_nothing(tmp_path: Path, options: dict[str, str], messa
     assert not (tmp_path / "s").exists()
 
 
-def test_foreign_folder_is_refused(tmp_path: Path) -> None:
-    """A folder that holds somebody's work does not become a stack."""
-    (tmp_path / "thesis.tex").write_text("...")
-
-    with pytest.raises(StackError, match=r"thesis\.tex"):
-        choose(tmp_path)
-
-
-def test_folder_of_a_reader_is_adopted(tmp_path: Path) -> None:
-    """A folder into which a reader has copied the guide's files is a stack."""
-    (tmp_path / "parsec.env").write_text("")
-    (tmp_path / "custom-ca.key").write_text("")
-
-    assert choose(tmp_path).folder == tmp_path
-
-
 def test_corrupt_state_is_told(tmp_path: Path) -> None:
     """A damaged memory is named, with the remedy."""
     (tmp_path / ".stack.json").write_text("{")
 
-    with pytest.raises(StackError, match="is corrupt: delete it"):
+    with pytest.raises(StackError, match="is corrupt: put back a copy"):
         choose(tmp_path)
 
 
@@ -132,11 +130,34 @@ def test_artifacts_are_refreshed_unless_edited(tmp_path: Path) -> None:
 def test_environment_is_free_of_foreign_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a machine exports for other purposes does not reach the guide's commands."""
-    for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "PARSEC_DB", "POSTGRES_HOST"):
+    """What a machine exports for other purposes does not reach what is started."""
+    for name in FOREIGN:
         monkeypatch.setenv(name, "foreign")
 
     environment = choose(tmp_path / "s", port_offset="5").environment()
 
     assert "foreign" not in environment.values()
     assert environment["STACK_SERVER_PORT"] == "6782"
+
+
+def test_project_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is exported, compose works on the stack's own project, under its own names."""
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "foreign")
+    monkeypatch.setenv("STACK_PREFIX", "foreign-")
+    stack = choose(tmp_path / "s", flavour="docker", port_offset="5")
+
+    environment = stack.environment()
+
+    assert environment["COMPOSE_PROJECT_NAME"] == stack.project
+    assert environment["STACK_PREFIX"] == f"{stack.project}-"
+
+
+def test_variables_can_be_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How tests watch what is started, they must say by name."""
+    monkeypatch.setenv("BASH_ENV", "/dev/null")
+    stack = choose(tmp_path / "s")
+    assert "BASH_ENV" not in stack.environment()
+
+    monkeypatch.setenv("STACK_PASS", "OTHER BASH_ENV")
+
+    assert stack.environment()["BASH_ENV"] == "/dev/null"

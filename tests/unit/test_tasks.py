@@ -76,6 +76,8 @@ class Seen:
     printed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     command_lines: list[str] = field(default_factory=list)
+    # In the stack's folder, after the last line.
+    left: list[str] = field(default_factory=list)
 
     def look(self, stack: Stack) -> None:
         """Take what is there now."""
@@ -106,6 +108,7 @@ def seen() -> Iterator[Seen]:
             seen.printed[line] = invoke(stack, line, recording(base / "command-lines"))
             seen.look(stack)
         seen.command_lines += recorded(base / "command-lines")
+        seen.left = [path.name for path in stack.folder.glob("*")]
         yield seen
     finally:
         end(stack.folder)
@@ -146,6 +149,12 @@ def test_the_secrets_are_known(seen: Seen) -> None:
         *("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_CONSOLE_PASSWORD"),
         *(f"{name}.key" for name in ("custom-ca", *docker.KEY_GROUPS)),
     }
+
+
+def test_nothing_is_left(seen: Seen) -> None:
+    """What a whole life makes in the folder, ``destroy`` knows as the stack's own."""
+    assert "kept" not in seen.printed[LINES[-1]]
+    assert seen.left == []
 
 
 def test_nothing_printed_is_secret(seen: Seen) -> None:

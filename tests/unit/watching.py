@@ -23,6 +23,7 @@ def recording(file: Path) -> dict[str, str]:
         "BASH_ENV": str(HERE / "bash_env.sh"),
         "PYTHONPATH": str(HERE),
         "COMMAND_LINES": str(file),
+        "STACK_PASS": "BASH_ENV PYTHONPATH COMMAND_LINES",
     }
 
 

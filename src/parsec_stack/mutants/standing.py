@@ -58,7 +58,7 @@ class Standing:
             (base / "runner").write_text(str(os.getpid()))
             folder = base / self.folder.name
             copy_files(self.folder, folder, without=OF_SERVICES)
-            stack = Stack(folder, self.flavour, self.offset, project=folder.name)
+            stack = Stack(folder, self.flavour, self.offset, name=folder.name)
             for name, block in own.files().items():
                 if (folder / name).exists():
                     (folder / name).write_text(block.text.rstrip("\n") + "\n")
@@ -95,7 +95,7 @@ class Standing:
 
     def end(self) -> None:
         """End the services and remove all that was made."""
-        stack = Stack(self.folder, self.flavour, self.offset, project=self.folder.name)
+        stack = Stack(self.folder, self.flavour, self.offset, name=self.folder.name)
         importlib.import_module(f"parsec_stack.{self.flavour}").remove(stack)
         processes.end(self.folder.parent, 0.0)
         shutil.rmtree(self.folder.parent, ignore_errors=True)

@@ -40,8 +40,13 @@ def belongs(process: psutil.Process, folder: Path) -> bool:
         if Path(process.cwd()).is_relative_to(folder):
             return True
     with suppress(psutil.Error, OSError):
-        return any(value.startswith(str(folder)) for value in process.environ().values())
+        return any(leads_into(value, folder) for value in process.environ().values())
     return False
+
+
+def leads_into(value: str, folder: Path) -> bool:
+    """Does a variable begin with the folder's path, or with one inside of it?"""
+    return value == str(folder) or value.startswith((f"{folder}/", f"{folder}:"))
 
 
 def end(folder: Path, grace: float = GRACE) -> list[str]:
@@ -103,4 +108,4 @@ def remove_containers(folder: Path) -> None:
     """Remove what the stack that was followed in this folder has in the engine, if any answers."""
     if (folder / docker.COMPOSE_FILE).exists():
         with suppress(StackError):
-            docker.remove(Stack(folder, "docker", project=folder.name))
+            docker.remove(Stack(folder, "docker", name=folder.name))

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import docker, native
+from parsec_stack import native
 from parsec_stack.errors import StackError
 from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
 
@@ -64,7 +64,7 @@ def prepare(flavour: Flavour, offset: int | None = None) -> Site:
     folder.mkdir()
     home.mkdir()
     offset = free_offset(folder, flavour) if offset is None else offset
-    stack = Stack(folder, flavour, offset, project=folder.name)
+    stack = Stack(folder, flavour, offset, name=folder.name)
     return Site(stack, environment(stack, home))
 
 
@@ -108,9 +108,8 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip")),
     }
     if stack.flavour == "docker":
-        name = docker.project(stack)
         config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-        own |= {"STACK_PREFIX": f"{name}-", "DOCKER_CONFIG": config}
+        own |= {"STACK_PREFIX": f"{stack.project}-", "DOCKER_CONFIG": config}
     return kept | own | ports
 
 

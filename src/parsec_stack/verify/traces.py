@@ -20,7 +20,7 @@ WITHIN = 60.0
 
 def main(verb: str, path: Path) -> None:
     """Write some blocks and keep in the file what is needed to read them, or read them all."""
-    chosen = stack.choose({}, create=False)
+    chosen = stack.choose({})
     if verb == "write":
         # The file holds a private key.
         with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:

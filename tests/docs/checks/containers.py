@@ -28,7 +28,7 @@ CLIENT_WAITS = 20.0
 
 def replicas(site: Site) -> list[Any]:
     """The containers of the Parsec server that run."""
-    labels = [f"{docker.PROJECT}={docker.project(site.stack)}", f"{docker.SERVICE}=parsec-server"]
+    labels = [f"{docker.PROJECT}={site.stack.project}", f"{docker.SERVICE}=parsec-server"]
     return list(docker.engine().containers.list(filters={"label": labels}))
 
 

@@ -1,0 +1,184 @@
+"""What in a folder is a stack's own: by its record alone, never by a name.
+
+A folder becomes a stack's when it is new or empty, and the record, ``.stack.json``, says so.
+Only there does any task write, and only what the tasks and their services have made is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from parsec_stack.errors import StackError
+from parsec_stack.stack import LOCK, RECORD, Stack, digest
+
+# What the guide's blocks and services make, by patterns; what else lies beside it is not ours.
+MADE = (
+    *("data/postgres", "data/postgres.new", "data/s3", "data/mail"),
+    *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx"),
+    *("secrets/postgres-password", "secrets/s3-*"),
+    *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
+    *("parsec.dump", "migrate.log", "issued-certificates.txt", ".setup-tls.*", LOCK),
+)
+# The folders in which these lie; they go when they are empty.
+FOLDERS = ("data", "log", "run", "secrets")
+# The names of keys and certificates (setup-tls.sh), and where it notes those that it has made.
+CERTIFIED = (
+    "custom-ca",
+    *("parsec-postgres", "parsec-s3", "parsec-s3-inner", "parsec-smtp"),
+    *("parsec-server", "parsec-proxy"),
+)
+ISSUED = "issued-certificates.txt"
+
+
+def enter(stack: Stack, *, creates: bool) -> None:
+    """See that a task may write into the stack's folder; make the folder if it ``creates`` one.
+
+    Raises StackError for a folder that is no stack's, without having touched it.
+    """
+    if not creates:
+        require(stack)
+    elif not stack.state:
+        refuse_foreign(stack.folder)
+    try:
+        stack.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StackError(f"{stack.folder} is not a folder: choose another with --stack") from None
+    except PermissionError:
+        raise StackError(f"{stack.folder} cannot be created: you may not write there") from None
+    if not os.access(stack.folder, os.W_OK | os.X_OK):
+        raise StackError(f"you may not write in {stack.folder}: choose another with --stack")
+
+
+def require(stack: Stack) -> None:
+    """Raise StackError unless there is a stack in the folder, by its record."""
+    if not stack.state:
+        raise StackError(
+            f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first"
+        )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise StackError if the folder holds anything."""
+    if not folder.is_dir():
+        return
+    try:
+        strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, RECORD))
+    except PermissionError:
+        raise StackError(f"you may not read {folder}: choose another with --stack") from None
+    if strange:
+        raise StackError(
+            f"{folder} is no stack that these tasks have made, and holds other files "
+            f"({strange[0]}{', ...' if strange[1:] else ''}): "
+            "choose an empty or new folder with --stack or STACK_DIR"
+        )
+
+
+def record(stack: Stack) -> None:
+    """Note that the folder is the stack's, and which flavour and ports it has."""
+    own: dict[str, Any] = {
+        "flavour": stack.flavour,
+        "port_offset": stack.port_offset,
+        "folder": str(stack.folder),
+        "project": stack.project,
+    }
+    if stack.state and "folder" not in stack.state:
+        # Made when nobody noted yet which certificates are the stack's own.
+        own["older"] = True
+    if any(stack.state.get(name) != value for name, value in own.items()):
+        stack.remember(**own)
+
+
+def remove(stack: Stack) -> list[str]:
+    """Delete what the stack has put into its folder; the names of what stays."""
+    for path in list(made(stack)):
+        delete(path)
+    for name in FOLDERS:
+        delete_empty(stack.folder / name)
+    kept = sorted(path.name for path in stack.folder.iterdir() if path.name != RECORD)
+    delete(stack.folder / RECORD)
+    stack.state.clear()
+    if not kept:
+        stack.folder.rmdir()
+    return kept
+
+
+def made(stack: Stack) -> Iterator[Path]:
+    """All that is the stack's own in its folder, but for the record."""
+    for path in named(stack):
+        # The tasks make no links: what lies behind one is somebody's own arrangement.
+        if not path.is_symlink() and not path.parent.is_symlink():
+            yield path
+
+
+def named(stack: Stack) -> Iterator[Path]:
+    """Where the stack's own things lie."""
+    for pattern in MADE:
+        yield from stack.folder.glob(pattern)
+    for name, installed in stack.state.get("artifacts", {}).items():
+        path = stack.folder / name
+        if path.is_file() and digest(path.read_bytes()) == installed:
+            yield path
+    issued = fingerprints(stack.folder)
+    for name in CERTIFIED:
+        if is_issued(stack, name, issued):
+            yield from (
+                stack.folder / f"{name}.{suffix}" for suffix in ("key", "csr", "crt", "srl")
+            )
+
+
+def fingerprints(folder: Path) -> set[str]:
+    """The names and fingerprints of the certificates that setup-tls.sh has made here."""
+    try:
+        lines = (folder / ISSUED).read_text().splitlines()
+    except FileNotFoundError:
+        return set()
+    return {re.sub(r" .*=", " ", line) for line in lines}
+
+
+def is_issued(stack: Stack, name: str, issued: Iterable[str]) -> bool:
+    """Is this certificate, with its key, of the stack's own making? So is a key without one."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        certificate = x509.load_pem_x509_certificate((stack.folder / f"{name}.crt").read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    if f"{name} {certificate.fingerprint(SHA256()).hex(':').upper()}" in issued:
+        return True
+    return bool(stack.state.get("older")) and is_signed_here(stack.folder, certificate)
+
+
+def is_signed_here(folder: Path, certificate: object) -> bool:
+    """Has the CA of the folder signed the certificate?"""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    assert isinstance(certificate, x509.Certificate)
+    try:
+        ca = x509.load_pem_x509_certificate((folder / "custom-ca.crt").read_bytes())
+        certificate.verify_directly_issued_by(ca)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def delete(path: Path) -> None:
+    """Delete the file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def delete_empty(folder: Path) -> None:
+    """Delete the folder unless it holds something, or is a link to another."""
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
