@@ -99,7 +99,7 @@ ASKED = {
                   "--fail-early --fail"},
     "parsec-smtp": {"nc 127.0.0.1 1025", "grep -q '^220 '", "QUIT\\r\\n",
                     "-q -O /dev/null 'http://127.0.0.1:8025/api/v2/messages?limit=1'"},
-    "parsec-server": {'"localhost", 6777', "timeout=2", "context=trust", "headers=headers",
+    "parsec-server": {'"127.0.0.1", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
                       "== 5", "os.kill(-1, signal.SIGKILL)",
                       "isinstance(error, ConnectionRefusedError)",

@@ -84,7 +84,7 @@ def a_server_with_its_database_is_healthy(files: Files) -> None:
         headers = (("Api-Version", API_VERSION), ("Content-Type", "application/msgpack"))
         trust = "/run/secrets/custom-ca.crt"
         paths = ("/", "/anonymous/NoSuchOrganization")
-        expected = [("localhost", 6777, 2, trust, "GET", path, headers) for path in paths]
+        expected = [("127.0.0.1", 6777, 2, trust, "GET", path, headers) for path in paths]
         assert server.asked == expected, server.asked
         assert server.check(root=200, database=500) == "answered 500"
         assert not server.killed
