@@ -7,6 +7,7 @@ import platform
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -84,6 +85,8 @@ def check(stack: Stack) -> None:
         end_orphans(stack)
         for name, port in inner_ports(stack):
             check_port(name, port)
+        for path in outer_sockets(stack):
+            check_socket(path)
 
 
 def inner_ports(stack: Stack) -> Iterator[tuple[str, int]]:
@@ -94,6 +97,44 @@ def inner_ports(stack: Stack) -> Iterator[tuple[str, int]]:
     for step in S3_INNER_PORTS:
         yield "parsec-s3", stack.ports["S3"] + step
     yield "parsec-s3", stack.ports["S3_CONSOLE"] + CONSOLE_TWIN
+
+
+def outer_sockets(stack: Stack) -> list[Path]:
+    """The sockets that SeaweedFS has outside of the stack's folder, under fixed names."""
+    ports = stack.ports["S3"], stack.ports["S3_CONSOLE"] + CONSOLE_TWIN
+    parts = {"master": 2, "volume": 4, "filer": 6, "s3": 7}
+    names = [f"{part}-grpc-{ports[0] + step}" for part, step in parts.items()]
+    return [Path(f"/tmp/seaweedfs-{name}.sock") for name in (*names, f"admin-grpc-{ports[1]}")]
+
+
+def strange_owner(path: Path) -> int | None:
+    """Whose it is, if there is anything under this name but a socket of this user."""
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return None
+    own = stat.S_ISSOCK(state.st_mode) and state.st_uid == os.geteuid()
+    return None if own else state.st_uid
+
+
+def check_socket(path: Path) -> None:
+    """Raise StackError if there is anything under this name but a socket of this user."""
+    owner = strange_owner(path)
+    if owner is not None:
+        raise StackError(
+            f"{path} is no socket of yours, and parsec-s3 needs this name: remove it as user "
+            f"{owner} or as root, or move this stack's ports by --port-offset "
+            "(or STACK_PORT_OFFSET)"
+        )
+
+
+def remove_sockets(stack: Stack) -> None:
+    """Remove what SeaweedFS leaves of its sockets outside of the stack; nobody else's."""
+    port = stack.ports["S3"]
+    before = [Path(f"/tmp/seaweedfs-{name}.sock") for name in (f"s3-{port}", f"filer-{port + 5}")]
+    for path in (*outer_sockets(stack), *before):  # those of older stacks were there too
+        if strange_owner(path) is None:
+            path.unlink(missing_ok=True)
 
 
 def check_port(service: str, port: int) -> None:
@@ -285,6 +326,7 @@ def await_end(stack: Stack, seconds: float = 60) -> None:
             raise StackError(f"supervisord did not end within {seconds:.0f} s: see 'invoke logs'")
         time.sleep(0.05)
     end_orphans(stack)
+    remove_sockets(stack)
 
 
 def remove(stack: Stack) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from pathlib import Path
@@ -27,6 +28,7 @@ ENV_FILES = ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env", "parsec.env")
 NATIVE = "parsec-native.env"
 SITE = "parsec-nginx.conf"
 SUPERVISOR = "supervisord.conf"
+SECURITY = "security.toml"
 
 IMAGES = {
     "parsec-postgres": "postgres",
@@ -67,8 +69,8 @@ PUBLISHED = {
 SECRETS = {
     "parsec-postgres": {"postgres-password"},
     "parsec-s3": {
-        "custom-ca.crt", "parsec-s3.crt", "parsec-s3.key", "s3-identities.json",
-        "s3-console-password",
+        "custom-ca.crt", "parsec-s3.crt", "parsec-s3.key", "parsec-s3-inner.crt",
+        "parsec-s3-inner.key", "security.toml", "s3-identities.json", "s3-console-password",
     },
     "parsec-smtp": set(),
     "parsec-server": {"custom-ca.crt", "parsec-server.crt", "parsec-server.key"},
@@ -115,6 +117,11 @@ ASKED_EVERY = {
     "parsec-server": (2, 30),
     "parsec-proxy": (2, 15),
 }
+# Without any one of these SeaweedFS would open its inner ports to everybody.
+INNER_FILES = ("parsec-s3-inner.key", "parsec-s3-inner.crt", "custom-ca.crt", SECURITY)
+# The parts of SeaweedFS that listen, or ask others.
+GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+HTTP_PARTS = ("master", "volume", "filer")
 MINIO_ASKED = (
     "curl --fail-early --fail --silent --show-error --max-time 4 "
     "--cacert /run/secrets/custom-ca.crt "
@@ -246,7 +253,7 @@ def secrets_are_files(files: Files) -> None:
         assert set(given) == SECRETS[name], f"{name}: {set(given)}"
         assert given == {one: f"/run/secrets/{one}" for one in given}, f"{name}: {given}"
     for name, secret in found["secrets"].items():
-        folder = "" if name.endswith((".crt", ".key")) else "secrets/"
+        folder = "" if name.endswith((".crt", ".key", ".toml")) else "secrets/"
         assert secret["file"] == f"{files.folder}/{folder}{name}", secret["file"]
 
 
@@ -313,16 +320,13 @@ def the_store_runs_as_without_docker(files: Files) -> None:
             assert option in script, f"run-parsec-s3 lacks {option}"
     assert store["command"] == [
         "mini", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3.port=9000",
-        "-s3.cert.file=/run/secrets/parsec-s3.crt", "-s3.key.file=/run/secrets/parsec-s3.key",
-        "-s3.config=/run/secrets/s3-identities.json", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
+        "-s3.cert.file=parsec-s3.crt", "-s3.key.file=parsec-s3.key",
+        "-s3.config=s3-identities.json", "-s3.iam=false", "-s3.port.iceberg=0",
+        "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
         "-master.telemetry=false", "-volume.preStopSeconds=0",
     ]  # fmt: skip
-    assert store["environment"] == {
-        "WEED_ADMIN_USER": "parsec",
-        "WEED_HTTPS_ADMIN_CERT": "/run/secrets/parsec-s3.crt",
-        "WEED_HTTPS_ADMIN_KEY": "/run/secrets/parsec-s3.key",
-    }
+    assert store["environment"] == {"WEED_ADMIN_USER": "parsec", "GODEBUG": "fips140=on"}
+    assert store["working_dir"] == "/run/secrets"
 
 
 @about(COMPOSE, SITE)
@@ -344,23 +348,51 @@ def the_server_gets_all_env_files(files: Files) -> None:
 
 @about(COMPOSE)
 def the_store_starts_with_its_password(files: Files) -> None:
-    """SeaweedFS gets the console's password by its environment, and forgets its last options."""
+    """SeaweedFS gets the console's password by its environment, and forgets its last options.
+
+    Without the files that close its inner ports it is not started.
+    """
     shell, option, script, name = services(files, COMPOSE)["parsec-s3"]["entrypoint"]
     assert (shell, option, name) == ("/bin/sh", "-c", "parsec-s3")
     with tempfile.TemporaryDirectory(prefix="store-") as base:
         folder = Path(base)
         (folder / "mini.options").touch()
         (folder / "s3-console-password").write_text("given")
+        for one in INNER_FILES:
+            (folder / one).write_text("given")
         start = folder / "entrypoint.sh"
         start.write_text('#!/bin/sh\necho $WEED_ADMIN_PASSWORD "$@"\n')
         start.chmod(0o755)
         for place in ("/data", "/run/secrets"):
             script = script.replace(f"{place}/", f"{base}/")
         script = script.replace("/entrypoint.sh", str(start)).replace("$$", "$")
+        command = ["/bin/sh", "-c", script, name, "mini", "-a b"]
         for _ in range(2):
-            said = output_of(["/bin/sh", "-c", script, name, "mini", "-a b"], folder)
+            said = output_of(command, folder)
             assert (said.status, said.text) == (0, "given mini -a b\n"), said.text
             assert not (folder / "mini.options").exists()
+        for one in INNER_FILES:
+            for bad in (lambda path: path.write_text(""), Path.unlink, Path.mkdir):
+                bad(folder / one)
+                said = output_of(command, folder)
+                told = f"parsec-s3: {one} is missing, empty or closed to this user\n"
+                assert (said.status, said.text) == (1, told), said.text
+            (folder / one).rmdir()
+            (folder / one).write_text("given")
+
+
+@about(SECURITY)
+def the_stores_parts_know_only_each_other(files: Files) -> None:
+    """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
+    settings = tomllib.loads(files.text(SECURITY))
+    pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
+    trust = {"ca": "custom-ca.crt"}
+    assert settings == {
+        "grpc": trust | dict.fromkeys(GRPC_PARTS, pair),
+        "https": dict.fromkeys(HTTP_PARTS, pair | trust)
+        | {"client": {"enabled": True} | pair | trust}
+        | {"admin": {"cert": "parsec-s3.crt", "key": "parsec-s3.key"}},
+    }, settings
 
 
 @about(COMPOSE, *ENV_FILES)

@@ -313,15 +313,6 @@ def listening(site: Site) -> Iterator[Any]:
                     yield connection.laddr
 
 
-@after("start-native")
-def the_stores_parts_trust_nobody(site: Site) -> None:
-    """The ports behind the object store's own neither give nor take anything without a key."""
-    inner = site.stack.ports["S3"]
-    for step, path in ((3, "/1,01637037d6"), (5, "/buckets/docs-test")):
-        assert http_status(inner + step, "PUT", path) == 401, f"port {inner + step} takes data"
-        assert http_status(inner + step, "GET", path) == 401, f"port {inner + step} gives data"
-
-
 def http_status(port: int, method: str, path: str) -> int:
     """What the service on this port of this machine answers to a request of a few bytes."""
     import http.client
@@ -513,17 +504,17 @@ def connections_to_the_server(site: Site) -> set[int]:
     return {here.port for here, there in pairs if here and there and there.port == server_port}
 
 
-def accepted_suite(site: Site, suite: str) -> bool:
-    """Does the server take a TLS 1.2 client that offers this suite alone?"""
+def accepted_suite(site: Site, suite: str, port: str = "SERVER") -> bool:
+    """Does the service at the port take a TLS 1.2 client that offers this suite alone?"""
     context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{suite}:@SECLEVEL=0")
-    return handshake(site, context)
+    return handshake(site, context, port)
 
 
-def handshake(site: Site, context: ssl.SSLContext) -> bool:
-    """Does the server take a client of this kind?"""
-    with socket.create_connection(("localhost", site.stack.ports["SERVER"]), timeout=20) as plain:
+def handshake(site: Site, context: ssl.SSLContext, port: str = "SERVER") -> bool:
+    """Does the service at the port take a client of this kind?"""
+    with socket.create_connection(("localhost", site.stack.ports[port]), timeout=20) as plain:
         try:
             with context.wrap_socket(plain, server_hostname="localhost"):
                 return True

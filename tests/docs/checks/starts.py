@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from checks.common import registry
-from checks.files import ENV_FILES, NATIVE, SITE, directives
+from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directives
 from parsec_stack.native import S3_INNER_PORTS
 from parsec_stack.stack import PORTS, PROXY_PORTS
 from parsec_stack.verify.files import Files
@@ -90,6 +91,10 @@ class Stage:
         for name in (script, NATIVE, *ENV_FILES, SITE):
             (self.folder / name).write_text(files.text(name))
         (self.folder / script).chmod(0o755)
+        if script == "run-parsec-s3":
+            (self.folder / SECURITY).write_text(files.text(SECURITY))
+            self.certify("parsec-s3-inner")
+            shutil.copy(self.folder / "parsec-s3-inner.crt", self.folder / "custom-ca.crt")
         for name, variables in GENERATED.items():
             text = "".join(f"{variable}=given-{variable}\n" for variable in variables)
             (self.folder / name).write_text(text)
@@ -100,6 +105,14 @@ class Stage:
             self.act(name)
         self.act("initdb", INITDB)
         self.act("postgres", POSTGRES)
+
+    def certify(self, name: str) -> None:
+        """Make a key and a certificate that is its own authority."""
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+        command += ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
+        said = output_of(command, self.folder, {"PATH": os.environ["PATH"]})
+        assert not said.status, said.text
 
     def act(self, name: str, then: str = "") -> None:
         """Let the program note its call, and then do this."""
@@ -124,6 +137,13 @@ class Stage:
         assert not said.status, f"{self.script} ends with {said.status}: {said.text}"
         assert not said.text, f"{self.script} says: {said.text}"
         return calls
+
+    def refuses(self, what: str) -> None:
+        """The script starts nothing, and its only line names what it found wrong."""
+        said, calls = self.run()
+        assert said.status == 1, f"{self.script} ends with {said.status}: {said.text}"
+        assert re.fullmatch(rf"{self.script}: .*{re.escape(what)}.*\n", said.text), said.text
+        assert not {call.program for call in calls} & set(STARTED), calls
 
     def starts_nothing(self, what: str) -> None:
         """The script fails, and has started nothing."""
@@ -242,6 +262,7 @@ def the_store_starts_as_the_page_says(files: Files) -> None:
         (again,) = place.starts()
         assert again.arguments == weed.arguments
         assert not list((place.folder / "data" / "s3").iterdir())
+        assert (place.folder / "run").is_dir()
     assert weed.arguments[:2] == ["-logtostderr", "mini"]
     options = {name: value for name, value in weed.options.items() if value}
     inner = {
@@ -254,32 +275,70 @@ def the_store_starts_as_the_page_says(files: Files) -> None:
         "-s3.port": str(port), "-s3.cert.file": "parsec-s3.crt", "-s3.key.file": "parsec-s3.key",
         "-s3.config": "secrets/s3-identities.json", "-admin.port": str(MOVED["S3_CONSOLE"]),
         "-master.telemetry": "false", "-volume.preStopSeconds": "0", "-webdav": "false",
-        "-s3.port.iceberg": "0", "-s3.port.lance": "0",
+        "-s3.port.iceberg": "0", "-s3.port.lance": "0", "-s3.iam": "false",
+        "-s3.localSocket": "run/s3.sock", "-filer.localSocket": "run/filer.sock",
     }, options  # fmt: skip
     assert "given-" not in " ".join(weed.arguments)
 
 
 @about("run-parsec-s3")
 def the_store_gets_its_secrets_by_its_environment(files: Files) -> None:
-    """The console's login and certificate, and four keys of this start, are in the environment."""
+    """The console's login is in the environment, and Go is told to leave out old suites."""
     with stage(files, "run-parsec-s3") as place:
-        starts = [place.starts()[0].environment for _ in range(2)]
+        (weed,) = place.starts()
         expected = {
             "WEED_ADMIN_USER": "given-S3_CONSOLE_USER",
             "WEED_ADMIN_PASSWORD": "given-S3_CONSOLE_PASSWORD",
-            "WEED_HTTPS_ADMIN_CERT": "parsec-s3.crt",
-            "WEED_HTTPS_ADMIN_KEY": "parsec-s3.key",
+            "GODEBUG": "fips140=on",
         }
-        assert {name: starts[0].get(name) for name in expected} == expected
-        names = [
-            f"WEED_JWT_{part}SIGNING_{kind}KEY" for part in ("", "FILER_") for kind in ("", "READ_")
-        ]
-        keys = [start.get(name, "") for start in starts for name in names]
-        assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys), "a key is not of 32 bytes"
-        assert len(set(keys)) == len(keys), "two keys are the same"
-        place.act("openssl", "exit 1")
-        place.starts_nothing("openssl fails")
+        assert {name: weed.environment.get(name) for name in expected} == expected
     needs_its_settings(files, "run-parsec-s3", (NATIVE, "parsec-credentials.env"))
+
+
+@about("run-parsec-s3")
+def the_store_is_never_started_open(files: Files) -> None:
+    """Without a usable pair for its inner parts SeaweedFS is not started, and a message says so."""
+    with stage(files, "run-parsec-s3") as place:
+        place.certify("other")
+        good = {name: (place.folder / name).read_bytes() for name in INNER_FILES}
+        other = {"key": "other.key", "crt": "other.crt"}
+        for name in INNER_FILES:
+            path = place.folder / name
+            bad = [b""]
+            if name != SECURITY:
+                bad += [b"no key", (place.folder / other[name.rpartition(".")[2]]).read_bytes()]
+            for content in bad:
+                path.write_bytes(content)
+                place.refuses(name)
+            path.unlink()
+            place.refuses(name)
+            path.write_bytes(good[name])
+        place.starts()
+
+
+@about("run-parsec-s3")
+def the_stores_sockets_are_nobody_elses(files: Files) -> None:
+    """What somebody else has put in the place of a socket of SeaweedFS is refused, by its name."""
+    grpc = {"master": 2, "volume": 4, "filer": 6, "s3": 7}
+    names = [f"{part}-grpc-{MOVED['S3'] + step}" for part, step in grpc.items()]
+    with stage(files, "run-parsec-s3") as place:
+        script = place.folder / "run-parsec-s3"
+        script.write_text(script.read_text().replace("/tmp/", f"{place.folder}/"))
+        for name in (*names, f"admin-grpc-{MOVED['S3_CONSOLE'] + 10000}"):
+            path = place.folder / f"seaweedfs-{name}.sock"
+            path.symlink_to(place.folder / "nowhere")
+            place.refuses(str(path))
+            path.unlink()
+            path.touch()
+            place.refuses(str(path))
+            path.unlink()
+            with closing(socket.socket(socket.AF_UNIX)) as own:
+                own.bind(str(path))
+            place.starts()
+            if os.geteuid() == 0:
+                os.chown(path, 4321, 4321)
+                place.refuses(str(path))
+                path.unlink()
 
 
 @about("run-parsec-smtp")
