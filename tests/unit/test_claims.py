@@ -78,6 +78,8 @@ REAL = {
     "form of the block store": ("s3:E:R:B:K:S", "", "s3:E:R:B:K", "Invalid S3 config"),
     "anything, in stated output": ("...", "", "....", "knows this"),
     "project's site": ("https://parsec.cloud", "link", "https://parsec.clout", "knows this"),
+    "attack": ("test_private_keys", "", "test_private_kees", "no attack"),
+    "port that answers anybody": ("8443", "open-port", "8444", "no service has"),
     "version of TLS": ("1.2", "number", "1.4", "knows this"),
     "trusted address": ("172.16.0.0/12", "trusted", "localhost", "a mere name"),
     "name that is never trusted": ("localhost", "untrusted", "127.0.0.1", "may well match"),

@@ -174,12 +174,13 @@ REPORTS = {
         ]
     },
     "faults": {"kill parsec-s3": {"seconds_until_it_serves": 1.25, "blocks_read_back": 7}},
+    "attack": {"files": {"files": 3, "outcome": "withstood"}, "ports": {"ports < 2": 1}},
 }  # fmt: skip
 
 
 def test_summary(mini: Mini) -> None:
     """The summaries are of the reports that there are, and honest about those that are not."""
-    parts = ("glance", "coverage", "exceptions", "mutants", "faults", "matrix")
+    parts = ("glance", "coverage", "exceptions", "mutants", "faults", "attacks", "matrix")
     summaries = "".join(f".. evidence:: {part}\n\n" for part in parts)
     page = mini.docs / "index.rst"
     page.write_text(page.read_text() + summaries)
@@ -187,11 +188,13 @@ def test_summary(mini: Mini) -> None:
     assert "<strong>On bare metal</strong>: 0 of 6 blocks verified; 6 not verified" in empty
     assert "No mutants of this guide have been tested yet." in empty
     assert "No faults have been tried yet." in empty
+    assert "No attacks have been tried yet." in empty
 
     keep(mini, "run", "executed")
     keep(mini, "other", "excepted", reason="no client < here", tried=False)
     for name, report in REPORTS.items():
-        path = mini.root / "build" / name / ("native.json" if name == "faults" else "report.json")
+        by_flavour = name in ("faults", "attack")
+        path = mini.root / "build" / name / ("native.json" if by_flavour else "report.json")
         path.parent.mkdir()
         path.write_text(json.dumps(report))
     text = (build_html(mini) / "index.html").read_text()
@@ -205,4 +208,6 @@ def test_summary(mini: Mini) -> None:
     assert "The guide or its test has changed since." in text
     assert ">-a\n+b &lt;c&gt;</pre>" in text
     assert "<td>1.2 s</td><td>7</td>" in text
+    assert "<td>withstood</td><td>files: 3</td>" in text
+    assert "<td>broken off</td><td>ports &lt; 2: 1</td>" in text
     assert "with Parsec 3.6.1, too." in text

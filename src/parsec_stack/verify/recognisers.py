@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from parsec_stack import composition, facts, options
 from parsec_stack.guide import Claim
-from parsec_stack.stack import FLAVOURS, PORTS, PROXY_PORTS
+from parsec_stack.stack import FLAVOURS, PORTS, PROXY_PORTS, ROOT
 from parsec_stack.verify import env_files, match
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.sources import Sources
@@ -195,6 +195,23 @@ def of_no_service(port: int, flavours: tuple[str, ...]) -> str:
         if flavour in flavours and port not in (PORTS | PROXY_PORTS[flavour]).values():
             return f"no service of the {flavour} flavour has port {port}"
     return ""
+
+
+@recognises("port that answers anybody", role="open-port")
+def open_port(claim: Claim, known: Sources) -> Finding | None:
+    """The number of a port that asks for nothing; which these are nox -s attack finds out."""
+    usual = {str(port) for one in FLAVOURS for port in (PORTS | PROXY_PORTS[one]).values()}
+    return HOLDS if claim.text in usual else Finding(f"no service has port {claim.text}")
+
+
+@recognises("attack")
+def attack(claim: Claim, known: Sources) -> Finding | None:
+    """A test of the attacks on running stacks, by its name."""
+    if not re.fullmatch(r"test_\w+", claim.text):
+        return None
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "attack").glob("test_*.py"))
+    there = re.search(rf"^def {claim.text}\(", tests, re.MULTILINE)
+    return HOLDS if there else Finding(f"there is no attack {claim.text}")
 
 
 @recognises("port of the stack")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +180,18 @@ def never_printed(site: Site, block: str, file: str) -> None:
     for name, value in values(site.folder / file).items():
         if len(value) >= MIN_SECRET:
             assert value not in site.outputs[block], f"{name} was printed"
+
+
+@after("open-secrets", aside=True)
+def open_secrets_are_found(site: Site) -> None:
+    """No key and no credentials are open to all users; the command would print those that are."""
+    assert not site.outputs["open-secrets"].strip()
+    secret = ["a-credentials.env", "a-token.env", "a.key"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (*secret, "a.crt", "closed.key"):
+            path = Path(folder) / name
+            path.touch()
+            path.chmod(0o600 if name == "closed.key" else 0o644)
+        command = ["bash", "-c", site.commands["open-secrets"]]
+        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert sorted(said.stdout.split()) == [f"./{name}" for name in secret]

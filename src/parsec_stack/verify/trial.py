@@ -1,0 +1,100 @@
+"""A whole stack for tests that harm it: brought up by the tasks, removed at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from parsec_stack import docker, redact
+from parsec_stack.stack import ROOT, Flavour, Stack
+from parsec_stack.verify.plugin import REQUIRE_DOCKER
+from parsec_stack.verify.site import free_offset
+
+# How long tasks may take, in seconds.
+PATIENCE = 300
+BUILD = ROOT / "build"
+# What a user may have exported for other purposes; nothing of it may reach the stack.
+HOSTILE = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
+    ),
+    **dict.fromkeys(("COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "PGSERVICE", "AWS_PROFILE"), "no"),
+    **dict.fromkeys(("BASH_ENV", "OPENSSL_CONF", "COMPOSE_ENV_FILES"), "/no/such/file"),
+    **{"no_proxy": "", "STACK_PREFIX": "no-", "POSIXLY_CORRECT": "1", "CDPATH": "/tmp"},
+}
+
+Figures = dict[str, float | str]
+
+
+@contextmanager
+def running(flavour: Flavour, name: str) -> Iterator[Stack]:
+    """A complete stack in a folder of its own, which begins with this name.
+
+    Where the flavour cannot run the test is skipped, or fails if it must not be.
+    """
+    if flavour == "docker" and (problem := docker.engine_problem()):
+        (pytest.fail if os.environ.get(REQUIRE_DOCKER) else pytest.skip)(problem)
+    # A short path: sockets lie in it.
+    base = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    # Others may come as far as the stack's own folder, which must keep them out itself.
+    base.chmod(0o755)
+    made = Stack(base / "s", flavour, free_offset(base / "s", flavour))
+    try:
+        done = invoke(made, "tls", "adminToken", "up", "migrate", "bucket")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield made
+    finally:
+        if (made.folder / ".stack.json").exists():
+            gone = invoke(made, "destroy", "--yes")
+            assert gone.returncode == 0, gone.stdout + gone.stderr
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
+    """Run tasks on the stack as a user does; what they print must hold no secret."""
+    own = {
+        "STACK_FLAVOUR": stack.flavour,
+        "STACK_DIR": str(stack.folder),
+        "STACK_PORT_OFFSET": str(stack.port_offset),
+    }
+    done = subprocess.run(
+        ["invoke", *tasks],
+        cwd=ROOT,
+        env=os.environ | HOSTILE | own,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    without_secrets(stack, done.stdout + done.stderr)
+    return done
+
+
+def without_secrets(stack: Stack, text: str) -> str:
+    """The text itself, in which no secret of the stack may be."""
+    known = redact.of_stack(stack)
+    known.look()
+    if origin := known.leak(text):
+        # Not by an assertion, which would show the text itself.
+        pytest.fail(f"a secret of {origin} is shown: {known(text)}", pytrace=False)
+    return text
+
+
+def record(stack: Stack, kind: str, what: str, figures: Figures) -> None:
+    """Keep the figures of one test in ``build/KIND/FLAVOUR.json``, beside what is known already."""
+    path = BUILD / kind / f"{stack.flavour}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known.setdefault(what, {}).update(
+        (name, round(value, 2) if isinstance(value, float) else value)
+        for name, value in figures.items()
+    )
+    path.write_text(without_secrets(stack, json.dumps(known, indent=2)) + "\n")

@@ -1,0 +1,107 @@
+"""The stacks that are attacked, those who attack them, and what is kept of it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+from stranger import Stranger, borrowed
+from target import Decoy
+
+from parsec_stack.stack import FLAVOURS, Stack
+from parsec_stack.verify import trial
+from parsec_stack.verify.trial import BUILD
+
+KIND = "attack"
+Record = Callable[..., None]
+
+
+# The attacks that still succeed, and what is missing against them.
+KNOWN = {
+    "test_object_store_by_its_ports": "certificates for the inner ports of the object store",
+    "test_object_store_by_grpc": "certificates for the inner ports of the object store",
+    "test_sockets": "a private place for the sockets of the object store",
+    "test_no_process_is_root": "an account of its own for what root starts",
+    "test_a_page_of_somebody_else": "a login at the inbox",
+    "test_a_rebound_name": "a login at the inbox",
+    "test_ports": "a login or a certificate at every port",
+    "test_tls": "TLS at every port",
+    "test_descriptions": "a proxy that hides them",
+    "test_rapid_reset": "a bound on streams",
+    "test_malformed_requests": "a server that outlives them",
+    "test_idle_streams": "enough connections of the proxy",
+    "test_big_bodies": "a bound on bodies at the server itself",
+    "test_administration": "a limit of guesses at the proxy",
+    "test_a_forged_origin": "a server that believes its proxy alone",
+    "test_headers": "headers of the proxy",
+    "test_logs": "a log without secrets",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect of these attacks that they succeed."""
+    for item in items:
+        if reason := KNOWN.get(getattr(item, "originalname", "")):
+            item.add_marker(pytest.mark.xfail(reason=f"still missing: {reason}"))
+
+
+@pytest.fixture(scope="session", params=FLAVOURS)
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A complete stack that runs."""
+    (BUILD / KIND / f"{request.param}.json").unlink(missing_ok=True)
+    started = time.monotonic()
+    with trial.running(request.param, KIND) as made:
+        yield made
+    trial.record(made, KIND, "the whole run", {"seconds": time.monotonic() - started})
+
+
+@pytest.fixture(scope="session")
+def decoy(stack: Stack) -> Decoy:
+    """An object in the stack's bucket, to be read, changed or deleted."""
+    return Decoy(stack, f"attack/{secrets.token_hex(4)}", secrets.token_bytes(1000))
+
+
+@pytest.fixture(scope="session")
+def stranger() -> Stranger:
+    """Another user of this machine."""
+    return borrowed()
+
+
+@pytest.fixture
+def record(stack: Stack, request: pytest.FixtureRequest) -> Record:
+    """What keeps the figures of this attack."""
+
+    def keep(**figures: float | str) -> None:
+        trial.record(stack, KIND, name_of(request.node), dict(figures))
+
+    return keep
+
+
+def name_of(item: pytest.Function) -> str:
+    """The name of a test in words, with its parameters but for the flavour."""
+    parameters = item.callspec.params.items() if hasattr(item, "callspec") else ()
+    others = [str(value) for name, value in parameters if name != "stack"]
+    return " ".join([item.originalname.removeprefix("test_").replace("_", " "), *others]).lower()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what became of each attack, and why one was left out."""
+    report = yield
+    stack = item.funcargs.get("stack")
+    if isinstance(stack, Stack) and (report.when == "call" or report.skipped):
+        trial.record(stack, KIND, name_of(item), {"outcome": outcome_of(report)})
+    return report
+
+
+def outcome_of(report: pytest.TestReport) -> str:
+    """The outcome in words."""
+    if hasattr(report, "wasxfail") and report.skipped:
+        return f"succeeded; {report.wasxfail}"
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return f"left out: {report.longrepr[2].removeprefix('Skipped: ')}"
+    return "withstood" if report.passed else "succeeded"

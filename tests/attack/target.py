@@ -1,0 +1,104 @@
+"""Where a stack can be reached from this machine, and what an attacker would be after."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from listeners import Listener, of_stack
+
+from parsec_stack import docker
+from parsec_stack.stack import Stack
+
+ANY = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, order=True)
+class Port:
+    """An address and port at which a service answers those on this machine."""
+
+    service: str
+    address: str
+    number: int
+
+    def __str__(self) -> str:
+        """As a person finds it again."""
+        return f"{self.service} at {self.address}:{self.number}"
+
+
+def ports(stack: Stack) -> list[Port]:
+    """All that every user of this machine reaches: with Docker by the containers' addresses too."""
+    found = {
+        Port(one.service, address, one.port)
+        for one in of_stack(stack)
+        if one.kind == "tcp"
+        for address in reached_at(stack, one)
+    }
+    if stack.flavour == "docker":
+        published = docker.published_ports(stack)
+        found |= {Port(service, "127.0.0.1", number) for service, number in published}
+    return sorted(found)
+
+
+def reached_at(stack: Stack, listener: Listener) -> list[str]:
+    """The addresses at which others on this machine reach the socket."""
+    if stack.flavour == "docker":
+        return addresses(stack, listener.service) if listener.address in ANY else []
+    return ["127.0.0.1"] if listener.address in ANY else [listener.address]
+
+
+def addresses(stack: Stack, service: str) -> list[str]:
+    """The addresses of the service's container in its networks."""
+    container = docker.containers(stack)[service]
+    container.reload()
+    networks = container.attrs["NetworkSettings"]["Networks"].values()
+    return [one["IPAddress"] for one in networks if one["IPAddress"]]
+
+
+@dataclass(frozen=True)
+class Decoy:
+    """An object that was put into the bucket with the right keys."""
+
+    stack: Stack
+    key: str
+    content: bytes
+
+    def __post_init__(self) -> None:
+        """Put it there."""
+        self.store.put_object(Bucket="parsec", Key=self.key, Body=self.content)
+
+    @cached_property
+    def store(self) -> Any:
+        """A client of the object store that has the stack's keys."""
+        keys = self.stack.env_file("parsec-credentials.env")
+        return self.client(keys["S3_ACCESS_KEY"], keys["S3_SECRET_KEY"])
+
+    def client(self, access: str, secret: str) -> Any:
+        """A client that has these keys."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=f"https://localhost:{self.stack.ports['S3']}",
+            aws_access_key_id=access,
+            aws_secret_access_key=secret,
+            region_name="us-east-1",
+            verify=str(self.stack.folder / "custom-ca.crt"),
+            config=Config(retries={"max_attempts": 1}, proxies={}),
+        )
+
+    def is_whole(self) -> bool:
+        """Does the bucket still hold it, unchanged?"""
+        try:
+            answer = self.store.get_object(Bucket="parsec", Key=self.key)
+        except self.store.exceptions.ClientError:
+            return False
+        return bool(answer["Body"].read() == self.content)
+
+
+def trusting(stack: Stack) -> ssl.SSLContext:
+    """TLS as a client has it that trusts the stack's CA alone."""
+    return ssl.create_default_context(cadata=(stack.folder / "custom-ca.crt").read_text())

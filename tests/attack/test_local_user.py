@@ -1,0 +1,260 @@
+"""Another user of the machine, without rights and without credentials."""
+
+from __future__ import annotations
+
+import grp
+import json
+import pwd
+import secrets
+import ssl
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from asking import anybody, request
+from http2 import call, part
+from listeners import Listener, of_stack, processes_of
+from stranger import PATIENCE, Stranger, connectable, readable
+from target import Decoy, Port, ports
+
+from parsec_stack import redact
+from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.verify import trial
+
+if TYPE_CHECKING:
+    from attackers import Record
+
+pytest_plugins = ["attackers"]
+
+# What the object store is asked for past its keys: {key} stands for an object's name.
+WISHES = (
+    ("GET", "/dir/status"),
+    ("GET", "/dir/lookup?volumeId=1"),
+    ("GET", "/dir/assign?collection=parsec"),
+    ("GET", "/col/delete?collection=attack"),
+    ("GET", "/vol/status"),
+    ("GET", "/metrics"),
+    ("GET", "/ui/index.html"),
+    ("GET", "/buckets/parsec/?limit=10"),
+    ("GET", "/buckets/parsec/{key}"),
+    ("POST", "/buckets/parsec/{key}"),
+    ("POST", "/etc/iam/identities/attack.json"),
+    ("DELETE", "/buckets/parsec/{key}"),
+)
+# Between two looks at the list of processes, in seconds.
+PAUSE = 0.005
+# Who may reach a socket's file is decided by its folder alone, and here everybody may write.
+SHARED = stat.S_IWOTH
+
+
+def test_object_store_by_its_ports(
+    stack: Stack, stranger: Stranger, decoy: Decoy, record: Record
+) -> None:
+    """None of its ports lists, reads, writes or deletes anything for somebody without a key."""
+    targets = [port for port in ports(stack) if port.service == "parsec-s3"]
+
+    served = stranger.does(trespass, targets, decoy.key)
+
+    record(ports=len(targets), requests=len(targets) * len(WISHES) * 2, served=len(served))
+    assert not served, "\n".join(served)
+    assert decoy.is_whole()
+
+
+def trespass(targets: list[Port], key: str) -> list[str]:
+    """What the ports did for somebody who has no key, with TLS and without."""
+    ways = [(port, context) for port in targets for context in (None, anybody())]
+    with ThreadPoolExecutor(len(ways)) as pool:
+        return [
+            line
+            for lines in pool.map(lambda way: wish(way[0], way[1], key), ways)
+            for line in lines
+        ]
+
+
+def wish(port: Port, context: ssl.SSLContext | None, key: str) -> list[str]:
+    """What one port did in one of these ways."""
+    served = []
+    for method, wanted in WISHES:
+        path = wanted.format(key=key)
+        status, answer = request(port.address, port.number, path, method, context=context)
+        if not status:
+            break  # it does not speak like that
+        if 200 <= status < 300:
+            served.append(f"{port}: {method} {path} answered {status}: {answer[:80]!r}")
+    return served
+
+
+def test_object_store_by_grpc(stack: Stack, stranger: Stranger, decoy: Decoy) -> None:
+    """What SeaweedFS's own shell does, nobody else can: list, delete, make an administrator."""
+    targets = [port for port in ports(stack) if port.service == "parsec-s3"]
+    access, secret = secrets.token_hex(8), secrets.token_hex(16)
+
+    served = stranger.does(plant, targets, decoy.key, access, secret)
+
+    assert not served, "\n".join(served)
+    assert not signs_in(decoy, access, secret)
+    assert decoy.is_whole()
+
+
+def plant(targets: list[Port], key: str, access: str, secret: str) -> list[str]:
+    """What the ports did for somebody who speaks gRPC, with TLS and without."""
+    credentials = [{"accessKey": access, "secretKey": secret}]
+    identity = {"name": access, "credentials": credentials, "actions": ["Admin"]}
+    entry = part(1, f"{access}.json") + part(9, json.dumps(identity))
+    folder, _, name = f"/buckets/parsec/{key}".rpartition("/")
+    calls = {
+        "/master_pb.Seaweed/VolumeList": b"",
+        "/filer_pb.SeaweedFiler/ListEntries": part(1, "/buckets/parsec"),
+        "/filer_pb.SeaweedFiler/CreateEntry": part(1, "/etc/iam/identities") + part(2, entry),
+        "/filer_pb.SeaweedFiler/DeleteEntry": part(1, folder) + part(2, name),
+    }
+    ways = [
+        (port.address, port.number, method, message, context)
+        for port in targets
+        for context in (None, anybody())
+        for method, message in calls.items()
+    ]
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda way: call(*way), ways))
+    return [
+        f"{address}:{number} {method} answered {answer[:80]!r}"
+        for (address, number, method, *_), answer in zip(ways, answers, strict=True)
+        if answer
+    ]
+
+
+def signs_in(decoy: Decoy, access: str, secret: str) -> bool:
+    """Does the object store know these keys?"""
+    client = decoy.client(access, secret)
+    try:
+        client.list_objects_v2(Bucket="parsec", MaxKeys=1)
+    except client.exceptions.ClientError:
+        return False
+    return True
+
+
+def test_files(stack: Stack, stranger: Stranger, record: Record) -> None:
+    """No file that holds a secret can be read by others, and none at all be written."""
+    known = redact.of_stack(stack)
+    known.look()
+    paths = [path for path in stack.folder.rglob("*") if not path.is_symlink()]
+    opened = [path for path in paths if open_to_others(path, stack.folder, stat.S_IROTH)]
+    secret = [p for p in opened if p.is_file() and known.leak(p.read_text("latin-1"))]
+    written = [path for path in paths if open_to_others(path, stack.folder, stat.S_IWOTH)]
+
+    record(files=len(paths), open_to_others=len(opened), with_secrets=len(secret))
+    assert not secret
+    assert not written
+    # The modes of its folder keep others from what they may read.
+    assert not stranger.does(readable, [stack.folder, *paths])
+
+
+def open_to_others(path: Path, folder: Path, right: int) -> bool:
+    """Do the modes give others this right, once they are in the stack's folder?"""
+    above = [one for one in path.parents if one != folder and one.is_relative_to(folder)]
+    passes = all(parent.stat().st_mode & stat.S_IXOTH for parent in above)
+    return passes and bool(path.stat().st_mode & right)
+
+
+def test_private_keys(stack: Stack) -> None:
+    """Each is its owner's, and at most readable by a group that nobody on this machine has."""
+    keys = sorted(stack.folder.glob("*.key"))
+
+    assert keys
+    for key in keys:
+        state = key.stat()
+        assert state.st_mode & 0o777 in (0o600, 0o640), f"{key.name}: {state.st_mode:o}"
+        if state.st_mode & stat.S_IRGRP:
+            readers = members_of(state.st_gid, but=state.st_uid)
+            assert not readers, f"{key.name} is open to {', '.join(readers)}"
+
+
+def members_of(gid: int, but: int) -> list[str]:
+    """The users of this machine in the group, without this one."""
+    named = {one.pw_name for one in pwd.getpwall() if one.pw_gid == gid and one.pw_uid != but}
+    with suppress(KeyError):
+        named |= set(grp.getgrgid(gid).gr_mem)
+    return sorted(named)
+
+
+def test_processes(stack: Stack, stranger: Stranger, record: Record) -> None:
+    """No command line shows a secret, and nobody else reads an environment."""
+    known = redact.of_stack(stack)
+    known.look()
+    numbers = [one.pid for several in processes_of(stack).values() for one in several]
+    inner = [Path(f"/proc/{pid}/{name}") for pid in numbers for name in ("environ", "maps")]
+
+    lines = stranger.does(command_lines, numbers)
+    opened = stranger.does(readable, inner)
+
+    record(processes=len(numbers))
+    assert len(lines) >= len(SERVICES)
+    assert not [known(line) for line in lines if known.leak(line) or redact.LINK.search(line)]
+    assert not opened
+
+
+def command_lines(numbers: list[int] | None = None) -> list[str]:
+    """The command lines of these processes, or of all."""
+    lines = []
+    for number in psutil.pids() if numbers is None else numbers:
+        with suppress(OSError):
+            lines.append(Path(f"/proc/{number}/cmdline").read_text(errors="replace"))
+    return lines
+
+
+def test_no_process_is_root(stack: Stack) -> None:
+    """What breaks into a service is not root, natively and in a container."""
+    as_root = {
+        f"{name}: {one.name()}"
+        for name, several in processes_of(stack).items()
+        for one in several
+        if one.uids().real == 0
+    }
+
+    assert not as_root
+
+
+def test_bootstrap_link(stack: Stack, stranger: Stranger) -> None:
+    """Who watches the list of processes does not see the link that makes an administrator."""
+    with stranger.beside(watch) as channel:
+        done = trial.invoke(stack, "organization", f"Watched{secrets.token_hex(3)}")
+        channel.send("enough")
+        assert channel.poll(PATIENCE)
+        lines = channel.recv()
+
+    assert done.returncode == 0, done.stderr
+    assert any("\0organization\0" in line for line in lines), "nothing was watched"
+    assert not [line for line in lines if redact.LINK.search(line)]
+
+
+def watch(channel: Connection) -> None:
+    """Take every command line that shows up, until told to stop."""
+    lines: set[str] = set()
+    while not channel.poll(PAUSE):
+        lines.update(command_lines())
+    channel.send(lines)
+
+
+def test_sockets(stack: Stack, stranger: Stranger, record: Record) -> None:
+    """No unix socket lets others in, and natively none lies where they could prepare it."""
+    found = [one for one in of_stack(stack) if one.kind == "unix"]
+    paths = [str(path) for one in found for path in places_of(stack, one)]
+
+    opened = stranger.does(connectable, paths)
+
+    shared = [path for path in paths if Path(path).parent.stat().st_mode & SHARED]
+    shared = shared if stack.flavour == "native" else []
+    record(sockets=len(found), in_shared_folders=len(shared))
+    assert not opened
+    assert not shared
+
+
+def places_of(stack: Stack, listener: Listener) -> list[Path]:
+    """Where the socket lies, seen from this machine; supervisord renames its own."""
+    root = Path(f"/proc/{listener.process}/root" if stack.flavour == "docker" else "/")
+    path = root / listener.address.lstrip("/")
+    return [one for one in (path, path.with_suffix("")) if one.is_socket()]
