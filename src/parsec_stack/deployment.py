@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -275,7 +276,9 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
     from parsec_stack import status as view
 
     ownership.require(stack)
-    services = view.with_certificates(stack, flavour_of(stack).services(stack))
+    flavour = flavour_of(stack)
+    services = view.with_certificates(stack, flavour.services(stack))
+    services = view.with_store(stack, services, partial(flavour.tree_of_store, stack))
     if as_json:
         print(json.dumps([service.as_json() for service in services], indent=2))
     else:

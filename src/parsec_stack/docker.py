@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from parsec_stack import probes, schema
 from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
-from parsec_stack.native import address, port_holder
+from parsec_stack.native import address, port_holder, told
 from parsec_stack.redact import relay
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, SETTINGS, Stack, write_atomically
@@ -47,6 +47,13 @@ KEY_GROUPS = {
     "parsec-smtp": 1237,
     "parsec-server": 1234,
     "parsec-proxy": 1238,
+}
+# SeaweedFS's tree of files, as its own parts reach it in the container.
+FILER = "https://localhost:8888"
+FILER_TRUST = {
+    "cacert": "custom-ca.crt",
+    "cert": "parsec-s3-inner.crt",
+    "key": "parsec-s3-inner.key",
 }
 # Seconds that one answer of the engine may take.
 TIMEOUT = 60
@@ -453,6 +460,23 @@ def describe(stack: Stack, name: str, container: Container | None) -> Service:
     health = healthy if attributes["State"] in ("running", "paused", "restarting") else "-"
     version = attributes["Image"].rpartition(":")[2]
     return Service(name, attributes["State"], health, address(stack, name), version)
+
+
+def tree_of_store(stack: Stack, path: str) -> str:
+    """What SeaweedFS's own tree holds at the path, as JSON; empty if nothing is there.
+
+    Raises OSError if it does not say. Another store in its place has no such tree.
+    """
+    container = containers(stack).get("parsec-s3")
+    if container is None or "seaweedfs" not in container.attrs["Image"]:
+        return ""
+    command = ["curl", "--silent", "--max-time", "5", "--header", "Accept: application/json"]
+    for part, name in FILER_TRUST.items():
+        command += [f"--{part}", f"/run/secrets/{name}"]
+    command += ["--write-out", "\n%{http_code}", f"{FILER}{path}"]
+    said = container.exec_run(command).output
+    text, _, status = said.decode(errors="replace").rpartition("\n")
+    return told(int(status) if status.isdigit() else 0, text)
 
 
 def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:

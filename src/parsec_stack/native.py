@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import platform
 import shutil
@@ -40,6 +41,8 @@ MAX_SOCKET_PATH = 94
 # SeaweedFS takes these beside its S3 port, and the console's port plus 10000 (run-parsec-s3).
 S3_INNER_PORTS = range(1, 8)
 CONSOLE_TWIN = 10000
+# Of the former the one of its tree of files.
+FILER = 5
 
 
 def control_socket(stack: Stack) -> Path:
@@ -283,6 +286,30 @@ def services(stack: Stack) -> list[Service]:
         )
         for name in SERVICES
     ]
+
+
+def tree_of_store(stack: Stack, path: str) -> str:
+    """What SeaweedFS's own tree holds at the path, as JSON; empty if nothing is there.
+
+    Raises OSError if it does not say.
+    """
+    context = probes.trust_with(stack.folder / "custom-ca.crt", stack.folder / "parsec-s3-inner")
+    connection = http.client.HTTPSConnection(
+        "localhost", stack.ports["S3"] + FILER, timeout=probes.TIMEOUT, context=context
+    )
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        return told(answer.status, answer.read().decode())
+    finally:
+        connection.close()
+
+
+def told(status: int, text: str) -> str:
+    """The text of an answer, empty for one that there is nothing; OSError for another."""
+    if status not in (200, 404):
+        raise OSError(f"SeaweedFS answers {status}")
+    return text if status == 200 else ""
 
 
 def version(package: str) -> str:

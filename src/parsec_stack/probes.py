@@ -21,6 +21,13 @@ def trust(ca_file: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ca_file))
 
 
+def trust_with(ca_file: Path, pair: Path) -> ssl.SSLContext:
+    """A TLS client context that trusts this CA, and shows the certificate of this pair."""
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+    return context
+
+
 def status(
     port: int,
     path: str = "/",

@@ -10,7 +10,8 @@ from typing import Any
 class Service:
     """A service of a stack: ``health`` is 'healthy', 'unhealthy' or '-' when it does not run.
 
-    ``certificate_expires`` is an ISO 8601 date, None without a certificate.
+    ``certificate_expires`` is an ISO 8601 date, None without a certificate; ``trouble`` is a
+    sentence about a service that answers, but not as it should.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Service:
     address: str
     version: str
     certificate_expires: str | None = None
+    trouble: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields, for ``status --json``."""

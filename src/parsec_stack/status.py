@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from parsec_stack import store
 from parsec_stack.service import Service
 from parsec_stack.stack import Stack
 
@@ -18,6 +19,23 @@ def with_certificates(stack: Stack, services: list[Service]) -> list[Service]:
     """The services, each with the end of its certificate's validity."""
     return [
         replace(service, certificate_expires=expiry(stack.folder / f"{service.name}.crt"))
+        for service in services
+    ]
+
+
+def with_store(stack: Stack, services: list[Service], tree: store.Tree) -> list[Service]:
+    """The services; the object store is unhealthy if it has lost what it held, or has strangers.
+
+    Of a stack that has never been complete nothing can be said: its bucket is still to come.
+    """
+    if not stack.state.get("complete"):
+        return services
+    return [
+        replace(service, health="unhealthy", trouble=said)
+        if service.name == "parsec-s3"
+        and service.health == "healthy"
+        and (said := store.trouble(stack, tree))
+        else service
         for service in services
     ]
 
@@ -54,6 +72,9 @@ def show(stack: Stack, services: list[Service]) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(table)
+    for service in services:
+        if service.trouble:
+            console.print(f"{service.name}: {service.trouble}", style="red", soft_wrap=True)
 
 
 def until(date: str | None) -> str:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from checks.common import after
-from checks.services import OTHER_TLS12_SUITES, TLS12_SUITES, accepted_suite
-from parsec_stack import docker, native
+from checks.services import (
+    BUCKET,
+    OTHER_TLS12_SUITES,
+    POLL,
+    TLS12_SUITES,
+    accepted_suite,
+    flavour_of,
+    object_store,
+)
+from parsec_stack import docker, native, probes, store
 from parsec_stack.verify.site import Site
 
 # In its container SeaweedFS has its usual ports, and those of S3 and the console plus 10000.
@@ -20,6 +32,8 @@ LISTENS, NAME_SERVER = "0A", "0B00007F"
 # How a client begins that speaks HTTP/2, which all parts do: its preface and empty settings.
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
 WAITS = 20.0
+# A bucket that is made to be lost.
+LOST = "docs-test-lost"
 
 
 @after("start-native", "start-docker")
@@ -114,11 +128,86 @@ def the_stores_sockets_are_its_users(site: Site) -> None:
         assert not mode & 0o077, f"{path} has mode {mode:o}"
 
 
+def asked_inside(site: Site, part: str, method: str, path: str, body: bytes = b"") -> int:
+    """The status that a part of the store answers to a request made with the inner pair."""
+    host, _, _ = ports_of(site)
+    steps = {"master": 1, "filer": native.FILER}
+    usual = {"master": 9333, "filer": 8888}
+    native_port = site.stack.ports["S3"] + steps[part]
+    port = native_port if site.flavour == "native" else usual[part]
+    context = probes.trust_with(site.folder / "custom-ca.crt", site.folder / "parsec-s3-inner")
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection(host, port, timeout=WAITS, context=context)
+    connection.request(method, path, body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 @after("start-native", "start-docker")
+def what_is_not_ours_in_the_store_is_found(site: Site) -> None:
+    """An S3 user and a bucket's policy that somebody has planted are named; else all is well."""
+    tree = partial(flavour_of(site).tree_of_store, site.stack)
+    assert not store.trouble(site.stack, tree)
+    planted = "/etc/iam/identities/planted.json"
+    user = b'{"name": "planted", "actions": ["Read"]}'
+    assert asked_inside(site, "filer", "PUT", planted, user) == 201
+    try:
+        said = store.trouble(site.stack, tree)
+        assert planted in (said or ""), said
+    finally:
+        assert asked_inside(site, "filer", "DELETE", "/etc?recursive=true") == 204
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+             "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+        ],
+    }  # fmt: skip
+    client = object_store(site)
+    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+    try:
+        said = store.trouble(site.stack, tree)
+        assert f"s3-bucket-policy of the bucket {BUCKET}" in (said or ""), said
+    finally:
+        client.delete_bucket_policy(Bucket=BUCKET)
+    assert not store.trouble(site.stack, tree)
+
+
+@after("start-native", "start-docker")
+def what_the_store_has_lost_is_noticed(site: Site) -> None:
+    """A bucket whose volumes are deleted is told from a whole one, and so is a missing one."""
+    client = object_store(site)
+    assert store.loss(site.stack, LOST) == f"the bucket {LOST} is gone"
+    client.create_bucket(Bucket=LOST)
+    assert store.loss(site.stack, LOST) is None
+    client.put_object(Bucket=LOST, Key="a key/with ä & <signs>", Body=b"kept")
+    assert store.loss(site.stack, LOST) is None
+    assert asked_inside(site, "master", "GET", f"/col/delete?collection={LOST}") == 204
+    deadline = time.monotonic() + site.patience
+    while store.loss(site.stack, LOST) != f"what was stored in the bucket {LOST} cannot be read":
+        assert time.monotonic() < deadline, "nobody notices that the volumes are gone"
+        time.sleep(POLL)
+    assert asked_inside(site, "filer", "DELETE", f"/buckets/{LOST}?recursive=true") == 204
+    while store.loss(site.stack, LOST) != f"the bucket {LOST} is gone":
+        assert time.monotonic() < deadline, "nobody notices that the bucket is gone"
+        time.sleep(POLL)
+
+
+@after("start-native", "start-docker", "minio-docker")
 def the_store_offers_suites_of_today(site: Site) -> None:
-    """With TLS 1.2 the object store and its console offer AES-GCM with an ephemeral key alone."""
-    wanted = {suite for suite in TLS12_SUITES if "GCM" in suite}
+    """With TLS 1.2 the object store and its console offer only authenticated encryption."""
     for port in ("S3", "S3_CONSOLE"):
         known = TLS12_SUITES | OTHER_TLS12_SUITES
         offered = {suite for suite in known if accepted_suite(site, suite, port)}
-        assert offered == wanted, f"{port}: {', '.join(sorted(offered))}"
+        assert offered, f"{port} speaks no TLS 1.2"
+        assert offered <= TLS12_SUITES, f"{port}: {', '.join(sorted(offered))}"
+
+
+@after("store-users-native", "store-users-docker")
+def nobody_else_has_a_key(site: Site) -> None:
+    """SeaweedFS's shell is let in by the inner pair, and names one user, the one of our file."""
+    said = (site.outputs.get("store-users-native") or site.outputs["store-users-docker"]).split()
+    assert said[said.index("Users:") + 1] == "1", said
+    for kind in ("Policies:", "Accounts:", "Groups:"):
+        assert said[said.index(kind) + 1] == "0", said
