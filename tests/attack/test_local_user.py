@@ -45,6 +45,8 @@ WISHES = (
     ("POST", "/etc/iam/identities/attack.json"),
     ("DELETE", "/buckets/parsec/{key}"),
 )
+# The call that lists the bucket.
+LISTS, FOLDER = "/filer_pb.SeaweedFiler/ListEntries", part(1, "/buckets/parsec")
 # Between two looks at the list of processes, in seconds.
 PAUSE = 0.005
 # Who may reach a socket's file is decided by its folder alone, and here everybody may write.
@@ -95,9 +97,18 @@ def test_object_store_by_grpc(stack: Stack, stranger: Stranger, decoy: Decoy) ->
 
     served = stranger.does(plant, targets, decoy.key, access, secret)
 
+    assert lists_for_holder(stack, targets), "not even who has the certificate is answered"
     assert not served, "\n".join(served)
     assert not signs_in(decoy, access, secret)
     assert decoy.is_whole()
+
+
+def lists_for_holder(stack: Stack, targets: list[Port]) -> bool:
+    """Does one of the ports list the bucket for who has the inner parts' certificate?"""
+    context = anybody()
+    pair = [str(stack.folder / f"parsec-s3-inner.{ending}") for ending in ("crt", "key")]
+    context.load_cert_chain(*pair)
+    return any(call(port.address, port.number, LISTS, FOLDER, context) for port in targets)
 
 
 def plant(targets: list[Port], key: str, access: str, secret: str) -> list[str]:
@@ -108,7 +119,7 @@ def plant(targets: list[Port], key: str, access: str, secret: str) -> list[str]:
     folder, _, name = f"/buckets/parsec/{key}".rpartition("/")
     calls = {
         "/master_pb.Seaweed/VolumeList": b"",
-        "/filer_pb.SeaweedFiler/ListEntries": part(1, "/buckets/parsec"),
+        LISTS: FOLDER,
         "/filer_pb.SeaweedFiler/CreateEntry": part(1, "/etc/iam/identities") + part(2, entry),
         "/filer_pb.SeaweedFiler/DeleteEntry": part(1, folder) + part(2, name),
     }

@@ -37,6 +37,7 @@ READS = (
     "/dir/status",
     "/buckets/parsec/",
 )
+SCHEMES = ("http", "https")
 STREAMS = ("/api/v2/websocket", "/api/events")
 # What it would change: the store's volume, and all mails.
 CHANGES = (
@@ -119,7 +120,7 @@ def test_a_page_of_somebody_else(
         page.evaluate(SCRIPT)
         page.evaluate("([ports, paths]) => listen(ports, paths)", [targets, STREAMS])
         aimed = [f"127.0.0.1:{bait.server_port}", *targets]
-        page.evaluate("(all) => attack(...all)", [aimed, READS, CHANGES, PATIENCE])
+        page.evaluate("(all) => attack(...all)", [aimed, SCHEMES, READS, CHANGES, PATIENCE])
         later_mail = send_mail(stack)
         inbox.await_mail(stack.ports["INBOX"], later_mail)
         requests, read = page.evaluate("[requests, read]")
@@ -174,10 +175,12 @@ def read_at(context: BrowserContext, number: int) -> list[dict[str, str]]:
     try:
         page.goto(f"http://{place}/", wait_until="commit", timeout=PATIENCE)
         page.evaluate(SCRIPT)
-        page.evaluate("(all) => attack(...all)", [[place], ["/", *READS], [], PATIENCE])
+        page.evaluate(
+            "(all) => attack(...all)", [[place], SCHEMES[:1], ["/", *READS], [], PATIENCE]
+        )
         read = page.evaluate("read")
     except Error:  # nothing was loaded
         return []
     finally:
         page.close()
-    return [one for one in read if one["url"].startswith("http:") and opens_something(one)]
+    return [one for one in read if opens_something(one)]

@@ -29,7 +29,9 @@ NEW = ("tls_1_2", "tls_1_3")
 STRONGER = re.compile(r"'(TLS_ECDHE_ECDSA_WITH_AES_(128|256)_CCM|X448|secp521r1|X25519MLKEM768)'")
 QUOTED = re.compile(r"'[\w-]+'")
 # SSLyze writes the name of what it has looked at, and below it what Mozilla's profile objects to.
-VERDICT = re.compile(r"^    (\S+:\d+): (?:OK|FAILED)", re.MULTILINE)
+VERDICT = re.compile(r"^    (\S+:\d+): (OK|FAILED|ERROR)", re.MULTILINE)
+
+INCOMPLETE = "not compared"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Seen:
             yield f"accepts {', '.join(weak)}"
         if not self.is_trusted:
             yield "its certificate does not come from the stack's CA, or is not valid now"
-        yield from (f"Mozilla: {one}" for one in self.objections if not is_stronger(one))
+        # Without a certificate SSLyze cannot ask such a port for a renegotiation.
+        known = {INCOMPLETE} if self.asks_for_certificate else set()
+        objections = (one for one in self.objections if one not in known)
+        yield from (f"Mozilla: {one}" for one in objections if not is_stronger(one))
 
 
 def is_strong(suite: str) -> bool:
@@ -124,11 +129,13 @@ def name_of(port: Port) -> str:
 
 def objections_in(said: str) -> dict[str, list[str]]:
     """What the profile objects to, by port."""
-    parts = VERDICT.split(said)
-    return {
-        name: re.findall(r"^ {8}\* (.+)$", text, re.MULTILINE)
-        for name, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    parts = iter(VERDICT.split(said)[1:])
+    found = {}
+    for name, verdict, text in zip(parts, parts, parts, strict=True):
+        found[name] = re.findall(r"^ {8}\* (.+)$", text, re.MULTILINE)
+        # It has not been able to compare, since not all that it asks was answered.
+        found[name] += [INCOMPLETE] if verdict == "ERROR" else []
+    return found
 
 
 def seen_in(result: dict[str, Any], objections: list[str]) -> Seen:
