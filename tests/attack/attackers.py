@@ -22,6 +22,7 @@ Record = Callable[..., None]
 KNOWN = {
     "test_object_store_by_its_ports": "a login at the metrics of the object store's console",
     "test_sockets": "a private place for the sockets of the object store",
+    "test_a_squatted_database": "TLS at the database",
     "test_no_process_is_root": "an account of its own for what root starts",
     "test_a_page_of_somebody_else": "a login at the inbox",
     "test_a_rebound_name": "a login at the inbox",

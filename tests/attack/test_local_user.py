@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import grp
 import json
+import os
 import pwd
 import secrets
 import ssl
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -18,10 +20,11 @@ import psutil
 from asking import anybody, request
 from http2 import call, part
 from listeners import Listener, of_stack, processes_of
+from squatting import received, squat
 from stranger import PATIENCE, Stranger, connectable, readable
 from target import Decoy, Port, ports
 
-from parsec_stack import redact
+from parsec_stack import docker, native, redact
 from parsec_stack.stack import SERVICES, Stack
 from parsec_stack.verify import trial
 
@@ -47,6 +50,8 @@ WISHES = (
 )
 # The call that lists the bucket.
 LISTS, FOLDER = "/filer_pb.SeaweedFiler/ListEntries", part(1, "/buckets/parsec")
+# A password that is given away on purpose, and how long clients may take to give one, in seconds.
+BAIT, SETTLES = "given-away", 4.0
 # Between two looks at the list of processes, in seconds.
 PAUSE = 0.005
 # Who may reach a socket's file is decided by its folder alone, and here everybody may write.
@@ -269,3 +274,49 @@ def places_of(stack: Stack, listener: Listener) -> list[Path]:
     root = Path(f"/proc/{listener.process}/root" if stack.flavour == "docker" else "/")
     path = root / listener.address.lstrip("/")
     return [one for one in (path, path.with_suffix("")) if one.is_socket()]
+
+
+def test_a_squatted_database(stack: Stack, stranger: Stranger, record: Record) -> None:
+    """Who takes PostgreSQL's port while it is down is told no password, and not held for it."""
+    port = stack.ports["POSTGRES"]
+    stop_database(stack)
+    try:
+        with stranger.beside(squat, port) as channel:
+            assert channel.poll(PATIENCE)
+            assert channel.recv() == b"ready"
+            sign_in(port)
+            given = received(channel, 1.0)
+            health = trial.invoke(stack, "status", "--json")
+            trial.invoke(stack, "migrate")
+            given += received(channel, SETTLES)
+    finally:
+        assert trial.invoke(stack, "up").returncode == 0
+
+    # Never the passwords themselves: a test that fails would show them.
+    baits = given.count(BAIT.encode())
+    passwords = len(given) - baits
+    record(passwords=passwords)
+    assert baits == 1, "nobody would have been asked"
+    assert not passwords
+    assert states(health.stdout)["parsec-postgres"] != "healthy"
+
+
+def stop_database(stack: Stack) -> None:
+    """Stop PostgreSQL alone."""
+    if stack.flavour == "docker":
+        docker.containers(stack)["parsec-postgres"].stop()
+    else:
+        native.supervisor(stack).stopProcess("parsec-postgres")
+
+
+def sign_in(port: int) -> None:
+    """Sign in as a client that does not look whom it talks to."""
+    address = f"host=127.0.0.1 port={port} user=parsec sslmode=disable"
+    environment = os.environ | {"PGPASSWORD": BAIT}
+    command = [native.postgres_program("psql"), address, "--command=SELECT 1"]
+    subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE)
+
+
+def states(status: str) -> dict[str, str]:
+    """The health of each service, as invoke status tells it."""
+    return {one["name"]: one["health"] for one in json.loads(status)}
