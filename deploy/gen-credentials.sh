@@ -1,43 +1,66 @@
 #!/usr/bin/env bash
-# Generate the credentials of the database and the object store, once, into
+# Generate the credentials of database, object store and mail catcher, once, into
 # parsec-credentials.env in the current folder, and derive from them the files in secrets/.
 set -euo pipefail
 umask 077
 
 file=parsec-credentials.env
 names=(POSTGRES_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY S3_CONSOLE_USER S3_CONSOLE_PASSWORD)
+# A file that is older than these lacks them, and is given them.
+later=(MAIL_USER MAIL_PASSWORD)
 trap 'rm -f "$file.$$" secrets/*."$$"' EXIT
 
 # usage: generate NAME    prints a new value: letters and digits, which need no quotes anywhere
 generate() {
     case $1 in
-        S3_CONSOLE_USER) echo parsec ;;
+        S3_CONSOLE_USER | MAIL_USER) echo parsec ;;
         S3_ACCESS_KEY) openssl rand -hex 10 ;;
         *) openssl rand -hex 20 ;;
     esac
 }
 
-create() {
+# usage: generate_all NAME...    prints a line for each
+generate_all() {
     local name value
-    for name in "${names[@]}"; do
+    for name; do
         value=$(generate "$name")
         echo "$name=$value"
-    done >"$file.$$"
+    done
+}
+
+create() {
+    generate_all "${names[@]}" "${later[@]}" >"$file.$$"
     # A link never replaces a file: of two runs at once one wins, and the other keeps its work.
     ln "$file.$$" "$file"
     echo "$file: created"
 }
 
-check() {
+# usage: require NAME...    each has a value
+require() {
     local name
-    for name in "${names[@]}"; do
+    for name; do
         grep -Eq "^$name=[0-9a-zA-Z]+$" "$file" || {
             echo "gen-credentials.sh: $file has no usable $name: restore the file from a backup; a new value would not fit the data that exist" >&2
             exit 1
         }
     done
+}
+
+# usage: add NAME...    gives the file values for these, below those that it has
+add() {
+    { grep '' "$file" && generate_all "$@"; } >"$file.$$"
+    mv "$file.$$" "$file"
+    echo "$file: $* added"
+}
+
+check() {
+    local name missing=()
+    require "${names[@]}"
+    for name in "${later[@]}"; do
+        if grep -q "^$name=" "$file"; then require "$name"; else missing+=("$name"); fi
+    done
+    if [ ${#missing[@]} = 0 ]; then echo "$file: kept"; else add "${missing[@]}"; fi
     chmod 600 "$file"
-    echo "$file: kept"
 }
 
 # usage: derive NAME    writes standard input to secrets/NAME
@@ -50,6 +73,7 @@ derive() {
 }
 
 if [ -e "$file" ]; then check; else create; fi
+used=$(cat "$file")
 # shellcheck source=/dev/null
 source "./$file"
 
@@ -70,3 +94,8 @@ derive s3-identities.json <<JSON
   ]
 }
 JSON
+# As a web server keeps a login (htpasswd). A salt protects what can be guessed: this cannot.
+printf '%s' "$MAIL_PASSWORD" | openssl passwd -apr1 -salt parsec -stdin | sed "s/^/$MAIL_USER:/" | derive mail-users
+
+# Another run has added something meanwhile: follow the file that stays.
+[ "$(cat "$file")" = "$used" ] || exec bash "$0"

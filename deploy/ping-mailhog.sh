@@ -3,8 +3,8 @@
 # It proves that the catcher works; that the server's mails reach it, only a mail of the server's.
 set -euo pipefail
 
-smtp=127.0.0.1:${STACK_SMTP_PORT:-1025}
-inbox=http://127.0.0.1:${STACK_INBOX_PORT:-8025}
+smtp=smtps://localhost:${STACK_SMTP_PORT:-1025}
+inbox=https://localhost:${STACK_INBOX_PORT:-8025}
 subject="ping $(date +%s)-$$"
 
 fail() {
@@ -12,15 +12,28 @@ fail() {
     exit 1
 }
 
-# usage: mails    prints what the inbox holds: MailHog's API, or maildump's
+for file in custom-ca.crt:setup-tls.sh parsec-credentials.env:gen-credentials.sh; do
+    [ -e "${file%:*}" ] || fail "${file%:*} is missing: run ${file#*:} first"
+done
+# shellcheck source=/dev/null
+source ./parsec-credentials.env
+: "${MAIL_USER:?run gen-credentials.sh first}" "${MAIL_PASSWORD:?run gen-credentials.sh first}"
+
+# usage: ask ARGUMENT...    curl with the login, which goes through a pipe, not by an argument
+ask() {
+    curl --disable --noproxy '*' --silent --show-error --cacert custom-ca.crt \
+        --config <(printf 'user = "%s:%s"\n' "$MAIL_USER" "$MAIL_PASSWORD") "$@"
+}
+
+# usage: mails    prints what the inbox holds: by the API of Mailpit and MailHog, or maildump's
 mails() {
-    curl --fail --silent --max-time 5 "$inbox/api/v2/messages?limit=50" ||
-        curl --fail --silent --max-time 5 "$inbox/messages/"
+    ask --fail --max-time 5 "$inbox/api/v1/messages?limit=50" ||
+        ask --fail --max-time 5 "$inbox/messages/"
 }
 
 # usage: send    hands the mail to the catcher
 send() {
-    curl --silent --show-error --max-time 10 "smtp://$smtp" \
+    ask --max-time 10 "$smtp" \
         --mail-from ping@example.com --mail-rcpt admin@example.com --upload-file - <<MAIL
 From: ping@example.com
 To: admin@example.com
@@ -46,6 +59,6 @@ arrived() {
     found=$(mails) && grep -qF "$subject" <<<"$found"
 }
 
-soon send || fail "no mail was taken at $smtp: is the mail catcher up?"
+soon send || fail "no mail was taken at $smtp: the log of parsec-smtp may say why"
 soon arrived || fail "the mail was taken at $smtp but did not arrive in the inbox at $inbox"
 echo "mail arrived: $inbox"

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 PROGRAMS = {
     "postgres": "PostgreSQL",
     "chrislusf/seaweedfs": "SeaweedFS",
-    "mailhog/mailhog": "MailHog",
+    "axllent/mailpit": "Mailpit",
     "ghcr.io/scille/parsec-cloud/parsec-server": "Parsec server",
     "nginx": "nginx",
 }
 # What speaks at a port, if not the service's own protocol, and what to call it.
-SCHEMES = {"S3": "https", "S3_CONSOLE": "https", "INBOX": "http", "SERVER": "https",
+SCHEMES = {"S3": "https", "S3_CONSOLE": "https", "INBOX": "https", "SERVER": "https",
            "PROXY": "https", "PROXY_HTTP": "http"}  # fmt: skip
 ROLES = {"S3_CONSOLE": "its console at ", "INBOX": "its inbox at ", "PROXY_HTTP": "plain HTTP at "}
 

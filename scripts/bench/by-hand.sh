@@ -34,4 +34,4 @@ wait_for curl --fail --silent --cacert custom-ca.crt "https://localhost:$S3_PORT
 echo $!
 wait_for curl --fail --silent --cacert custom-ca.crt "https://localhost:$SERVER_PORT/"
 wait_for curl --fail --silent --cacert custom-ca.crt "https://localhost:$STACK_PROXY_PORT/"
-wait_for curl --fail --silent "http://127.0.0.1:$INBOX_PORT/"
+wait_for curl --silent --cacert custom-ca.crt "https://localhost:$INBOX_PORT/"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parsec_stack import guide, ownership, probes, schema, shell
+from parsec_stack import guide, inbox, ownership, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.redact import of_stack
@@ -186,7 +186,8 @@ def tell_addresses(stack: Stack) -> None:
     say(
         f"Parsec answers at https://localhost:{ports['PROXY']} (parsec3://localhost:{ports['PROXY']})"
     )
-    say(f"  mail arrives at http://127.0.0.1:{ports['INBOX']}")
+    say(f"  mail arrives at {inbox.address(stack)}: log in with MAIL_USER and MAIL_PASSWORD")
+    say(f"    of {shown(stack.folder / inbox.CREDENTIALS)}")
     say("  next: invoke organization MyOrg, invoke smoke, invoke status, invoke down")
 
 
@@ -397,6 +398,11 @@ def check_env_files(stack: Stack) -> None:
     if answer.returncode:
         # Of bash's words the place alone: the rest might quote a secret.
         said = answer.stderr.strip().splitlines()[-1]
+        if lacking := re.search(r"(\w+): run gen-credentials\.sh first$", said):
+            raise StackError(
+                f"{stack.folder / inbox.CREDENTIALS} lacks {lacking[1]}: run 'invoke adminToken', "
+                "which adds what an older file has not had, and says what it cannot mend"
+            )
         place = ", ".join(re.findall(r"[\w.-]+\.env|\bline \d+", said)[:2])
         raise StackError(
             f"an env file in {stack.folder} is corrupt ({place}): mend that line, or delete the "

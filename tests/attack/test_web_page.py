@@ -122,7 +122,7 @@ def test_a_page_of_somebody_else(
         aimed = [f"127.0.0.1:{bait.server_port}", *targets]
         page.evaluate("(all) => attack(...all)", [aimed, SCHEMES, READS, CHANGES, PATIENCE])
         later_mail = send_mail(stack)
-        inbox.await_mail(stack.ports["INBOX"], later_mail)
+        inbox.await_mail(stack, later_mail)
         requests, read = page.evaluate("[requests, read]")
     own = [one for one in read if f":{bait.server_port}/" in one["url"]]
     stolen = [one for one in read if one not in own]
@@ -150,7 +150,7 @@ def check_bait(read: list[dict[str, str]], bait: ThreadingHTTPServer) -> None:
 
 def recipients(stack: Stack) -> set[str]:
     """The addresses to which the inbox has mails."""
-    return {str(mail["To"]) for mail in inbox.mails(stack.ports["INBOX"])}
+    return {str(mail["To"]) for mail in inbox.mails(stack)}
 
 
 def test_a_rebound_name(

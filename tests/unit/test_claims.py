@@ -34,7 +34,9 @@ FILES = {
     "setup-tls.sh": (
         "#!/usr/bin/env bash\nnames=DNS:localhost,IP:::1\nchmod 640 a\nfor x in ${TLS_NAMES:-}; do"
     ),
-    "gen-credentials.sh": "#!/usr/bin/env bash\ncase $1 in S3_CONSOLE_USER) echo parsec ;; esac\n",
+    "gen-credentials.sh": (
+        "#!/usr/bin/env bash\ncase $1 in S3_CONSOLE_USER | MAIL_USER) echo parsec ;; esac\n"
+    ),
     "create-bucket.sh": "#!/usr/bin/env bash\nbucket=parsec\n",
     "parsec.env": "PARSEC_SSL_CIPHERS=TLS_AES_128_CCM_SHA256:ECDHE-RSA-AES256-GCM-SHA384\n",
     "parsec-s3.env": 'PARSEC_BLOCKSTORE="s3:h:us-east-1:parsec:${S3_KEY:?}:x"\n',
@@ -258,7 +260,7 @@ def test_names_of_certificates(tmp_path: Path) -> None:
     assert settled(tmp_path, 0, claim("localhost"), claim("::1")) == ["checked", "checked"]
     known = claims_of(FILES | {"setup-tls.sh": "DNS:other"}, one := claim("other"))
     known.settle(Site(Stack(tmp_path), {}))
-    assert "parsec-proxy.crt is not valid for other" in known.verdict(one, "native").reason
+    assert "parsec-postgres.crt is not valid for other" in known.verdict(one, "native").reason
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,19 @@ def test_corrupt_env_file_is_named(stack: Path) -> None:
     assert "unterminated" not in message
 
 
+def test_older_credentials_are_told(stack: Path) -> None:
+    """A stack from before the mail catcher's login is told how to get one, and gets it."""
+    path = stack / "parsec-credentials.env"
+    older = "".join(f"{x}\n" for x in path.read_text().splitlines() if not x.startswith("MAIL_"))
+    path.write_text(older)
+
+    message = told(stack, "up")
+
+    assert "parsec-credentials.env lacks MAIL_USER: run 'invoke adminToken'" in message
+    assert "MAIL_USER MAIL_PASSWORD added" in invoke(stack, "adminToken").stdout
+    assert path.read_text().startswith(older)
+
+
 def test_empty_credentials_are_told(stack: Path) -> None:
     """A file that a full disk or an editor has emptied is not started with."""
     (stack / "parsec-admin-token.env").write_text("")

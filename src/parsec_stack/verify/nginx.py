@@ -16,6 +16,8 @@ CERTIFICATE = re.compile(r"^(\s*\w*ssl_\w*certificate\w*\s+)[^;]+;", re.MULTILIN
 UPSTREAM = re.compile(r"^(\s*server\s+)[A-Za-z][\w.-]*(:\d+[^;{]*;)", re.MULTILINE)
 PASS = re.compile(r"^(\s*proxy_pass\s+https?://)([A-Za-z][\w.-]*)(:\d+)", re.MULTILINE)
 LISTEN = re.compile(r"^(\s*listen\s+(?:[\w.\[\]:*]+:)?)(\d+)", re.MULTILINE)
+# What a whole configuration for a container writes.
+WRITTEN = re.compile(r"^(\s*(?:\w+_temp_path|pid)\s+)/(?:\w+/)*", re.MULTILINE)
 INCLUDE = re.compile(r"^\s*include\s+([^;*]+);", re.MULTILINE)
 # An ordinary user may not bind the ports below.
 PRIVILEGED = 1024
@@ -62,6 +64,7 @@ def problems(path: Path) -> list[str]:
 def testable(text: str, folder: Path) -> str:
     """The text with certificates, hosts and ports that exist here."""
     text = CERTIFICATE.sub(rf"\1{folder}/pair.pem;", text)
+    text = WRITTEN.sub(rf"\1{folder}/", text)
     text = UPSTREAM.sub(r"\g<1>127.0.0.1\2", text)
     text = PASS.sub(r"\g<1>127.0.0.1\3", text)
     return LISTEN.sub(lambda match: match[1] + unprivileged(int(match[2])), text)

@@ -421,10 +421,12 @@ def bucket(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("login", role="login")
 def login(claim: Claim, known: Sources) -> Finding | None:
-    """The user of the object store's console, as gen-credentials.sh writes it."""
-    written = re.search(r"S3_CONSOLE_USER\) echo (\w+)", known.file("gen-credentials.sh"))
+    """The user of the object store's console and of the inbox, as gen-credentials.sh writes it."""
+    written = re.search(
+        r"S3_CONSOLE_USER \| MAIL_USER\) echo (\w+)", known.file("gen-credentials.sh")
+    )
     name = written[1] if written else "none"
-    return HOLDS if name == claim.text else Finding(f"the console's user is {name}")
+    return HOLDS if name == claim.text else Finding(f"the user of console and inbox is {name}")
 
 
 @recognises("trusted address", role="trusted")

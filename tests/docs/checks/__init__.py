@@ -4,6 +4,7 @@ Each check is one sentence, its docstring; it raises AssertionError with what it
 """
 
 from checks import (
+    catcher,
     certificates,
     containers,
     files,
@@ -20,6 +21,7 @@ from checks import (
 from checks.common import registry
 
 __all__ = [
+    "catcher",
     "certificates",
     "containers",
     "files",

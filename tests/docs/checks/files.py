@@ -24,6 +24,8 @@ about = registry.about
 COMPOSE = "parsec-server.docker.yaml"
 SCALE = "parsec-server.scale.yaml"
 MINIO = "parsec-s3.minio.yaml"
+MAILHOG = "parsec-smtp.mailhog.yaml"
+BEFORE_MAILHOG = "parsec-mailhog-nginx.conf"
 ENV_FILES = ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env", "parsec.env")
 NATIVE = "parsec-native.env"
 SITE = "parsec-nginx.conf"
@@ -33,7 +35,7 @@ SECURITY = "security.toml"
 IMAGES = {
     "parsec-postgres": "postgres",
     "parsec-s3": "chrislusf/seaweedfs",
-    "parsec-smtp": "mailhog/mailhog",
+    "parsec-smtp": "axllent/mailpit",
     "parsec-server": "ghcr.io/scille/parsec-cloud/parsec-server",
     "parsec-proxy": "nginx",
 }
@@ -72,7 +74,7 @@ SECRETS = {
         "custom-ca.crt", "parsec-s3.crt", "parsec-s3.key", "parsec-s3-inner.crt",
         "parsec-s3-inner.key", "security.toml", "s3-identities.json", "s3-console-password",
     },
-    "parsec-smtp": set(),
+    "parsec-smtp": {"parsec-smtp.crt", "parsec-smtp.key", "mail-users"},
     "parsec-server": {"custom-ca.crt", "parsec-server.crt", "parsec-server.key"},
     "parsec-proxy": {"custom-ca.crt", "parsec-proxy.crt", "parsec-proxy.key"},
 }  # fmt: skip
@@ -83,6 +85,7 @@ DATA = {
 SCRATCH = {
     "parsec-postgres": {"/tmp", "/var/run/postgresql"},
     "parsec-s3": {"/tmp"},
+    "parsec-smtp": {"/tmp"},
     "parsec-server": {"/tmp"},
     "parsec-proxy": {"/tmp", "/run", "/var/cache/nginx"},
 }
@@ -99,8 +102,7 @@ ASKED = {
     "parsec-postgres": {"pg_isready", "--host=parsec-postgres", "--username=parsec", "--quiet"},
     "parsec-s3": {"https://localhost:9000/status https://localhost:9090/login",
                   "--fail-early --fail"},
-    "parsec-smtp": {"nc 127.0.0.1 1025", "grep -q '^220 '", "QUIT\\r\\n",
-                    "-q -O /dev/null 'http://127.0.0.1:8025/api/v2/messages?limit=1'"},
+    "parsec-smtp": {"CMD /mailpit readyz"},
     "parsec-server": {'"127.0.0.1", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
                       "== 5", "os.kill(-1, signal.SIGKILL)",
@@ -173,7 +175,7 @@ def both_ways_run_the_same_versions(files: Files) -> None:
     versions = dict(re.findall(r"([a-z-]+)==([\w.-]+)", " ".join(commands)))
     for name, service in services(files, COMPOSE).items():
         tag = service["image"].rpartition(":")[2]
-        wanted = versions[PACKAGES[name]] if name in PACKAGES else "v1.0.1"
+        wanted = versions[PACKAGES[name]] if name in PACKAGES else "v1.33.1"
         assert re.sub(r"-(alpine|bookworm)$", "", tag) in (wanted, wanted.removesuffix(".0")), tag
 
 
@@ -433,9 +435,12 @@ def check_settings(
 ) -> None:
     """See that the server's settings name these hosts and files."""
     database, store, mail = hosts
-    key, secret, word = (
-        f"given-{n}" for n in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "POSTGRES_PASSWORD")
-    )
+    key, secret, word, user, login = (
+        f"given-{n}"
+        for n in (
+            "S3_ACCESS_KEY", "S3_SECRET_KEY", "POSTGRES_PASSWORD", "MAIL_USER", "MAIL_PASSWORD"
+        )
+    )  # fmt: skip
     expected = {
         "PARSEC_DB": f"postgresql://parsec:{word}@{database}:5432/parsec",
         "PARSEC_BLOCKSTORE": rf"s3:https\://{store}\:9000:us-east-1:parsec:{key}:{secret}",
@@ -443,6 +448,11 @@ def check_settings(
         "PARSEC_EMAIL_HOST": mail,
         "PARSEC_EMAIL_PORT": "1025",
         "PARSEC_EMAIL_SENDER": "parsec@example.com",
+        "PARSEC_EMAIL_USE_SSL": "true",
+        "PARSEC_EMAIL_USE_TLS": None,
+        "PARSEC_EMAIL_HOST_USER": user,
+        "PARSEC_EMAIL_HOST_PASSWORD": login,
+        "SSL_CERT_FILE": f"{folder}/custom-ca.crt",
         "PARSEC_SERVER_ADDR": f"parsec3://localhost:{proxy}",
         "PARSEC_HOST": listens,
         "PARSEC_PORT": "6777",
@@ -457,10 +467,10 @@ def check_settings(
     assert set(suites) == ANSSI, set(suites) ^ ANSSI
 
 
-@about("parsec-db.env", "parsec-s3.env")
+@about("parsec-db.env", "parsec-smtp.env", "parsec-s3.env")
 def credentials_are_asked_for(files: Files) -> None:
     """Without the credentials an env file says which script makes them."""
-    for name in ("parsec-db.env", "parsec-s3.env"):
+    for name in ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env"):
         given = env_files.required(files.text(name))
         assert given, name
         for missing in given:
@@ -485,6 +495,77 @@ def several_servers_share_nothing_of_this_machine(files: Files) -> None:
         assert not several["parsec-server"].pop(name, None), name
         one["parsec-server"].pop(name)
     assert one == several
+
+
+@about(COMPOSE)
+def the_catcher_asks_for_tls_and_the_login(files: Files) -> None:
+    """Mailpit asks for both at both ports, answers to this machine's name, and calls nobody."""
+    assert services(files, COMPOSE)["parsec-smtp"]["environment"] == {
+        "MP_SMTP_TLS_CERT": "/run/secrets/parsec-smtp.crt",
+        "MP_SMTP_TLS_KEY": "/run/secrets/parsec-smtp.key",
+        "MP_SMTP_REQUIRE_TLS": "true",
+        "MP_SMTP_AUTH_FILE": "/run/secrets/mail-users",
+        "MP_SMTP_DISABLE_RDNS": "true",
+        "MP_UI_TLS_CERT": "/run/secrets/parsec-smtp.crt",
+        "MP_UI_TLS_KEY": "/run/secrets/parsec-smtp.key",
+        "MP_UI_AUTH_FILE": "/run/secrets/mail-users",
+        "MP_ALLOWED_HOSTS": "localhost",
+        "MP_DISABLE_VERSION_CHECK": "true",
+    }
+
+
+@about(MAILHOG, COMPOSE)
+def mailhog_stands_behind_an_nginx(files: Files) -> None:
+    """Laid on top, the file puts MailHog where only an nginx reaches it; nothing else changes."""
+    usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MAILHOG)
+    before, front = (each["services"].pop("parsec-smtp") for each in (usual, other))
+    mailhog = other["services"].pop("parsec-mailhog")
+    assert usual["services"] == other["services"]
+    assert front.pop("image") == usual["services"]["parsec-proxy"]["image"]
+    assert not front.pop("environment", None)
+    waits = front.pop("depends_on")
+    assert waits == {"parsec-mailhog": {"condition": "service_healthy", "required": True}}
+    assert {one["source"] for one in front.pop("secrets")} == {
+        "custom-ca.crt",
+        *SECRETS["parsec-smtp"],
+    }
+    (mounted,) = front.pop("volumes")
+    assert (mounted["source"], mounted["target"], mounted["read_only"]) == (
+        f"{files.folder}/{BEFORE_MAILHOG}", "/etc/nginx/nginx.conf", True,
+    )  # fmt: skip
+    assert set(front.pop("networks")) == {*NETWORKS["parsec-smtp"], "mailhog"}
+    asked = front.pop("healthcheck")["test"][1]
+    assert "--cacert /run/secrets/custom-ca.crt https://localhost:8025/ | grep -qx 401" in asked
+    assert "--silent --show-error --output /dev/null --max-time 4" in asked
+    assert front == {name: before[name] for name in front}
+    is_alone(mailhog)
+    assert other["networks"]["mailhog"]["internal"] is True
+    assert other["networks"]["mailhog"]["driver_opts"] == {
+        "com.docker.network.bridge.inhibit_ipv4": "true"
+    }
+
+
+def is_alone(mailhog: dict[str, Any]) -> None:
+    """See that MailHog is hardened, has no port of this machine's, and shares one network."""
+    assert mailhog["image"] == "mailhog/mailhog:v1.0.1"
+    assert mailhog["container_name"] == "parsec-mailhog"
+    assert set(mailhog["networks"]) == {"mailhog"}
+    assert not mailhog.get("ports")
+    assert not mailhog.get("volumes")
+    assert mailhog["user"] == "1000:1000"
+    assert mailhog["read_only"] is True
+    assert mailhog["cap_drop"] == ["ALL"]
+    assert mailhog["security_opt"] == ["no-new-privileges:true"]
+    assert mailhog["restart"] == "unless-stopped"
+    assert mailhog["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+    check = mailhog["healthcheck"]
+    test = " ".join(check["test"])
+    inbox = "'http://127.0.0.1:8025/api/v2/messages?limit=1'"
+    asked = ("QUIT\\r\\n", "nc 127.0.0.1 1025 | grep -q '^220 '", f"wget -q -O /dev/null {inbox}")
+    for words in asked:
+        assert words in test, test
+    assert (seconds(check["interval"]), seconds(check["timeout"]), check["retries"]) == (2, 5, 15)
+    assert seconds(mailhog["stop_grace_period"]) == GRACE["parsec-smtp"]
 
 
 @about(MINIO, COMPOSE)

