@@ -114,3 +114,15 @@ def mailhog_is_out_of_reach(site: Site) -> None:
             probe.connect((network["IPAddress"], 1025))
         assert ip_address(probe.getsockname()[0]) not in inside
     assert inbox.mails(site.stack)[0]["Subject"].startswith("ping ")
+
+
+@after("mailhog-back-docker")
+def mailhog_is_gone(site: Site) -> None:
+    """Neither MailHog nor its network is left, and Mailpit takes mails again."""
+    from parsec_stack import docker
+
+    assert "parsec-mailhog" not in docker.containers(site.stack)
+    networks = docker.engine().networks.list(filters=docker.mine(site.stack))
+    assert not [one.name for one in networks if one.name.endswith("_mailhog")]
+    image = docker.containers(site.stack)["parsec-smtp"].attrs["Image"]
+    assert image.startswith("axllent/mailpit:"), image
