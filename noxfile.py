@@ -2,11 +2,11 @@
 
 import nox
 
-# Everything is locked and installed by scripts/run: sessions share that environment.
+# Everything is locked and installed by scripts/run: sessions share its environment.
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
-SHELL = ["scripts/run", "scripts/lock", "scripts/docker-engine", ".ci/run"]
+SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine", ".ci/run"]
 SHELL += ["tests/unit/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
 PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
@@ -71,7 +71,8 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Look at the built guide in a headless Chromium, as its readers do."""
-    session.run("pytest", "tests/browser", *session.posargs)
+    inside = ("scripts/run", "--with", "browser")
+    session.run(*inside, "pytest", "tests/browser", *session.posargs, external=True)
 
 
 @nox.session(name="option-releases", default=False)

@@ -26,6 +26,8 @@ from parsec_stack.stack import DOCS, ROOT
 ARCHIVE = ROOT / "build" / "parsec-stack-bundle.tar"
 README = ROOT / "scripts" / "images" / "BUNDLE.rst"
 LOCK = Path("scripts/requirements.lock")
+# That of what makes the environment.
+TOOL_LOCK = LOCK.with_name("requirements-uv.lock")
 CHECKSUMS = "SHA256SUMS"
 
 
@@ -82,7 +84,8 @@ def save_wheels(folder: Path) -> None:
     run(
         *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--require-hashes", "--cache-dir", str(ROOT / ".cache" / "pip")),
-        *("--requirement", str(ROOT / LOCK), "--wheel-dir", str(folder)),
+        *(f"--requirement={ROOT / lock}" for lock in (LOCK, TOOL_LOCK)),
+        *("--wheel-dir", str(folder)),
     )
 
 
@@ -103,14 +106,13 @@ def accept_built(lock: Path, wheels: Path) -> None:
 
 
 def save_checkout(folder: Path) -> None:
-    """Lay down the files of the last commit, and where uv finds the wheels: it has no variable."""
+    """Lay down the files of the last commit."""
     folder.mkdir()
     archive = folder.with_suffix(".tar")
     run("git", "archive", f"--output={archive}", "HEAD", cwd=ROOT)
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")
     archive.unlink()
-    (folder / "uv.toml").write_text('no-index = true\nfind-links = ["../wheels"]\n')
 
 
 def build_guide(folder: Path) -> None:

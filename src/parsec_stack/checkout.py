@@ -11,13 +11,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from parsec_stack import versions
+from parsec_stack import environments, versions
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ROOT
 
 # What a checkout has beside its sources; .cache is shared.
 MADE = shutil.ignore_patterns(
-    ".git", ".venv", ".cache", ".nox", "build", "stack", "__pycache__", "*.egg-info", ".*_cache"
+    ".git", ".venv", ".venvs", ".cache", "build", "stack", "__pycache__", ".*_cache"
 )  # fmt: skip
 # A backstop, in seconds: the longest is a docs-test.
 TIMEOUT = 3600
@@ -42,7 +42,7 @@ class OtherPython(StackError):
 def copy(folder: Path, wanted: Mapping[str, str]) -> Path:
     """Make the folder a checkout with these versions, ready for its ``scripts/run``.
 
-    Its environment is kept if there was one. Raises StackError for a version that is no release,
+    Its environments are kept if there were any. Raises StackError for a version that is no release,
     or that needs another Python.
     """
     spare = folder.with_name(f"{folder.name}.new")
@@ -54,8 +54,8 @@ def copy(folder: Path, wanted: Mapping[str, str]) -> Path:
     for path, text in versions.rewritten(spare, wanted).items():
         (spare / path).write_text(text)
     lock(spare, wanted)
-    if (folder / ".venv").exists():
-        (folder / ".venv").replace(spare / ".venv")
+    if (folder / ".venvs").exists():
+        (folder / ".venvs").replace(spare / ".venvs")
     shutil.rmtree(folder, ignore_errors=True)
     spare.replace(folder)
     return folder
@@ -74,7 +74,6 @@ def fingerprint(root: Path = ROOT) -> str:
 def lock(checkout: Path, wanted: Mapping[str, str]) -> None:
     """Lock the checkout's dependencies; StackError with the reason if they cannot be."""
     own = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    own |= {"UV_CACHE_DIR": str(ROOT / ".cache" / "uv")}
     done = run(checkout, "scripts/lock", environment=os.environ | own)
     if done.returncode == 0:
         return
@@ -119,7 +118,5 @@ def run_inside(checkout: Path, *command: str, **variables: str) -> str:
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
     """This process's variables without its virtual environment, and the changes."""
-    own = str(ROOT / ".venv" / "bin")
-    search = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part != own]
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    return kept | {"PATH": os.pathsep.join(search)} | dict(changes)
+    return kept | {"PATH": os.pathsep.join(environments.outside(ROOT))} | dict(changes)

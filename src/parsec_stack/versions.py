@@ -101,7 +101,7 @@ PLACES = (
     Place("python", "docs/native.rst", r"^   python(\S+) -m venv "),
     Place("parsec", "deploy/parsec-server.docker.yaml", r"image: \S+/parsec-server:(\S+)$", own),
     Place("python", ".python-version", r"^(.+)$"),
-    Place("python", "README.rst", r"^You need Python ([\d.]+\d)"),
+    Place("python", "README.rst", r"^Where Python ([\d.]+\d) is missing"),
     Place("python", "scripts/images/BUNDLE.rst", r"^The machine needs .* Python ([\d.]+\d) with "),
     Place("parsec", "pyproject.toml", r'^parsec = "(.+)"$', own),
     Place("parsec", "pyproject.toml", r'"parsec-cloud==(.+)",$', packaged),
@@ -109,7 +109,9 @@ PLACES = (
     Place("python", "pyproject.toml", r'^requires-python = "(.+)"$', series),
 )
 # Written by scripts/lock. The last decides which Parsec the project's own environment has.
-LOCKS = ("scripts/requirements-docker.lock", "scripts/requirements.lock")
+LOCKS = tuple(
+    f"scripts/requirements{part}.lock" for part in ("-docker", "-checks", "-browser", "-uv", "")
+)
 LOCKED = Place("parsec", LOCKS[-1], r"^parsec-cloud==(\S+)", packaged)
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["chromium"]
 
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 360, "height": 740}
+DESKTOP: Any = {"width": 1280, "height": 900}
+PHONE: Any = {"width": 360, "height": 740}
 WITHOUT_NUMBERS = """all => all.map(pre => {
     const copy = pre.cloneNode(true)
     copy.querySelectorAll('.linenos').forEach(number => number.remove())
@@ -82,7 +82,7 @@ def test_nothing_overflows(
     with opened(browser, address, page_name, color_scheme=scheme) as page:
         for size in (DESKTOP, PHONE):
             width = size["width"]
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             page.screenshot(path=screenshots / f"{page_name}-{width}-{scheme}.png", full_page=True)
             assert page.evaluate("document.scrollingElement.scrollWidth") == width
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")

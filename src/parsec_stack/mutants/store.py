@@ -36,7 +36,7 @@ def sources(root: Path) -> Iterator[Path]:
     for folder in (package, package / "verify", root / "tests" / "docs"):
         yield from (path for path in folder.glob("*.*") if path.suffix in (".py", ".sh", ".txt"))
     yield from (root / "tests" / "docs" / "checks").glob("*.py")
-    yield root / "scripts" / "requirements.lock"
+    yield from (root / "scripts").glob("requirements*.lock")
 
 
 class Store:

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import native
+from parsec_stack import environments, native
 from parsec_stack.errors import StackError
 from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
 
@@ -118,7 +118,4 @@ def search_path() -> str:
 
     The guide must install by itself what it uses.
     """
-    inherited = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    own = Path(sys.prefix).resolve()
-    outside = [folder for folder in inherited if not Path(folder).resolve().is_relative_to(own)]
-    return os.pathsep.join([f"{sys.base_prefix}/bin", *outside])
+    return os.pathsep.join([f"{sys.base_prefix}/bin", *environments.outside(ROOT)])
