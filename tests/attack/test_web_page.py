@@ -184,3 +184,30 @@ def read_at(context: BrowserContext, number: int) -> list[dict[str, str]]:
     finally:
         page.close()
     return [one for one in read if opens_something(one)]
+
+
+def test_a_page_beside_the_open_inbox(
+    stack: Stack, browser: Browser, bait: ThreadingHTTPServer, record: Record
+) -> None:
+    """A browser that has logged in to the inbox hands out no mail to another page."""
+    known, own = stack.env_file(inbox.CREDENTIALS), inbox.address(stack)
+    target = f"localhost:{stack.ports['INBOX']}"
+    login = {"username": known["MAIL_USER"], "password": known["MAIL_PASSWORD"], "origin": own}
+    before = len(inbox.mails(stack))
+    with browser.new_context(ignore_https_errors=True, http_credentials=login) as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        opened = page.goto(own, wait_until="commit")
+        assert opened
+        assert opened.status == 200
+        page.goto(f"http://{EVIL}:{bait.server_port}/")
+        page.evaluate(SCRIPT)
+        streams = [*STREAMS, "/event-stream"]
+        page.evaluate("([ports, paths]) => listen(ports, paths)", [[target], streams])
+        aimed = [f"127.0.0.1:{bait.server_port}", target]
+        page.evaluate("(all) => attack(...all)", [aimed, SCHEMES, READS, CHANGES, PATIENCE])
+        requests, read = page.evaluate("[requests, read]")
+    stolen = [one for one in read if target in one["url"]]
+    record(requests=requests, read=len(stolen))
+    assert [one for one in read if "<title>bait" in one["text"]]
+    assert not [one for one in stolen if opens_something(one)], stolen
+    assert len(inbox.mails(stack)) == before
