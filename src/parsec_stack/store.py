@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import re
@@ -101,6 +102,11 @@ def entries(tree: Tree, folder: str) -> list[dict[str, Any]]:
     said = tree(f"{quote(folder)}/?limit=1000")
     listed: list[dict[str, Any]] | None = json.loads(said)["Entries"] if said else None
     return listed or []
+
+
+def console_path(password: str) -> str:
+    """Below which path SeaweedFS's console lies: one that its password alone tells."""
+    return f"/{hashlib.sha256(password.encode()).hexdigest()[:40]}"
 
 
 def trouble(stack: Stack, tree: Tree) -> str | None:

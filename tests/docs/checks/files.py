@@ -15,6 +15,7 @@ import yaml
 from checks.common import registry
 from checks.services import TLS12_SUITES
 from parsec_stack.stack import PORTS, PROXY_PORTS, SERVICES
+from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.tool import output_of
@@ -100,8 +101,8 @@ GRACE = {
 # What each healthcheck must ask for.
 ASKED = {
     "parsec-postgres": {"pg_isready", "--host=parsec-postgres", "--username=parsec", "--quiet"},
-    "parsec-s3": {"https://localhost:9000/status https://localhost:9090/login",
-                  "--fail-early --fail"},
+    "parsec-s3": {"--fail --silent", "https://localhost:9000/status >/dev/null",
+                  "--output /dev/null", "https://localhost:9090/ && curl"},
     "parsec-smtp": {"CMD /mailpit readyz"},
     "parsec-server": {'"127.0.0.1", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
@@ -124,6 +125,8 @@ INNER_FILES = ("parsec-s3-inner.key", "parsec-s3-inner.crt", "custom-ca.crt", SE
 # The parts of SeaweedFS that listen, or ask others.
 GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
 HTTP_PARTS = ("master", "volume", "filer")
+# Where the console is whose password is "given".
+GIVEN_PATH = console_path("given")
 MINIO_ASKED = (
     "curl --fail-early --fail --silent --show-error --max-time 4 "
     "--cacert /run/secrets/custom-ca.crt "
@@ -372,7 +375,7 @@ def the_store_starts_with_its_password(files: Files) -> None:
         for _ in range(2):
             said = output_of(command, folder)
             assert (said.status, said.text) == (0, "given mini -a b\n"), said.text
-            assert not (folder / "mini.options").exists()
+            assert (folder / "mini.options").read_text() == f"admin.urlPrefix={GIVEN_PATH}\n"
         for one in INNER_FILES:
             for bad in (lambda path: path.write_text(""), Path.unlink, Path.mkdir):
                 bad(folder / one)

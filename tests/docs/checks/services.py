@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import activated, after, mode, unchanged_by, values
-from parsec_stack import inbox, native, probes, schema
+from parsec_stack import inbox, native, probes, schema, store
 from parsec_stack.shell import without_ansi
 from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
@@ -252,14 +252,18 @@ def the_bucket_stays(site: Site) -> None:
 
 
 def console_shown(site: Site, password: str) -> str:
-    """The path of the console's page that a browser sees which logs in with this password."""
+    """The path of the console's page that a browser sees which logs in with this password.
+
+    It is told without the one below which the whole console lies.
+    """
     import re
     from http.cookiejar import CookieJar
     from urllib.parse import urlencode, urlsplit
     from urllib.request import HTTPCookieProcessor, HTTPSHandler, build_opener
 
-    user = values(site.folder / "parsec-credentials.env")["S3_CONSOLE_USER"]
-    address = f"https://localhost:{site.stack.ports['S3_CONSOLE']}/login"
+    known = values(site.folder / "parsec-credentials.env")
+    user, below = known["S3_CONSOLE_USER"], store.console_path(known["S3_CONSOLE_PASSWORD"])
+    address = f"https://localhost:{site.stack.ports['S3_CONSOLE']}{below}/login"
     context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
     browser = build_opener(HTTPCookieProcessor(CookieJar()), HTTPSHandler(context=context))
     page = browser.open(address, timeout=20).read().decode()
@@ -267,7 +271,7 @@ def console_shown(site: Site, password: str) -> str:
     assert token, "the console's login form has no csrf_token"
     form = {"csrf_token": token[1], "username": user, "password": password}
     shown = browser.open(address, urlencode(form).encode(), timeout=20)
-    return str(urlsplit(shown.url).path)
+    return str(urlsplit(shown.url).path).removeprefix(below)
 
 
 @after("bucket-native", "bucket-docker")
@@ -276,6 +280,22 @@ def the_console_asks_for_a_login(site: Site) -> None:
     known = values(site.folder / "parsec-credentials.env")["S3_CONSOLE_PASSWORD"]
     assert console_shown(site, known) != "/login"
     assert console_shown(site, "wrong") == "/login"
+    port, ca_file = site.stack.ports["S3_CONSOLE"], site.folder / "custom-ca.crt"
+    for path in ("/", "/metrics", "/health", "/login"):
+        answer = probes.status(port, path, ca_file)
+        assert answer == 404, f"the console answers {answer} to {path}"
+
+
+@after("console-native", "console-docker")
+def the_console_is_where_the_page_says(site: Site) -> None:
+    """The address that the command prints leads to the console's login."""
+    from urllib.parse import urlsplit
+
+    printed = site.outputs.get("console-native") or site.outputs["console-docker"]
+    address = urlsplit(printed.strip())
+    assert address.port == site.stack.ports["S3_CONSOLE"], printed
+    ca_file = site.folder / "custom-ca.crt"
+    assert probes.status(address.port, f"{address.path}login", ca_file) == 200, printed
 
 
 @after("start-native", "start-docker", prepares=True)

@@ -16,10 +16,11 @@ from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from checks.common import registry
+from checks.common import mode, registry
 from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directives
 from parsec_stack.native import S3_INNER_PORTS
 from parsec_stack.stack import PORTS, PROXY_PORTS
+from parsec_stack.store import console_path
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.tool import Said, output_of
 
@@ -258,10 +259,13 @@ def the_store_starts_as_the_page_says(files: Files) -> None:
     port = MOVED["S3"]
     with stage(files, "run-parsec-s3") as place:
         (weed,) = place.starts()
-        (place.folder / "data" / "s3" / "mini.options").touch()
+        (place.folder / "data" / "s3" / "mini.options").write_text("s3.port=1\n")
         (again,) = place.starts()
         assert again.arguments == weed.arguments
-        assert not list((place.folder / "data" / "s3").iterdir())
+        (options_file,) = (place.folder / "data" / "s3").iterdir()
+        path = console_path("given-S3_CONSOLE_PASSWORD")
+        assert options_file.read_text() == f"admin.urlPrefix={path}\n"
+        assert mode(options_file) == 0o600
         assert (place.folder / "run").is_dir()
     assert weed.arguments[:2] == ["-logtostderr", "mini"]
     options = {name: value for name, value in weed.options.items() if value}
