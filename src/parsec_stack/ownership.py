@@ -19,7 +19,7 @@ from parsec_stack.stack import LOCK, RECORD, Stack, digest
 # What the guide's blocks and services make, by patterns; what else lies beside it is not ours.
 MADE = (
     *("data/postgres", "data/postgres.new", "data/s3", "data/mail"),
-    *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx"),
+    *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx", "run/*.sock"),
     *("secrets/postgres-password", "secrets/s3-*", "secrets/mail-users"),
     *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
     *("parsec.dump", "migrate.log", "issued-certificates.txt", ".setup-tls.*", LOCK),
