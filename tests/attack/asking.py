@@ -15,7 +15,9 @@ MOST = 1 << 20
 # The answers. NOTHING: it serves whoever comes.
 NOTHING, LOGIN, CERTIFICATE = "nothing", "a login", "a client's certificate"
 ENCRYPTION, SILENCE = "encryption", "silence"
-ORDER = (NOTHING, LOGIN, CERTIFICATE, ENCRYPTION)
+# Nothing is found at the paths that everybody knows.
+HIDDEN = "a path that nobody knows"
+ORDER = (NOTHING, LOGIN, HIDDEN, CERTIFICATE, ENCRYPTION)
 # HTTP/2 begins so (RFC 9113, section 3.4); a server answers by its own settings, frame type 4.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 # PostgreSQL's requests for encryption and for a session (protocol 3.0).
@@ -76,6 +78,8 @@ def http(connection: socket.socket) -> str:
     status, head = answer[9:12], answer.partition(b"\r\n\r\n")[0].lower()
     if status in (b"401", b"403") or b"location: /login" in head:
         return LOGIN
+    if status == b"404":
+        return HIDDEN
     if b"http request" in answer.lower() and b"https" in answer.lower():
         return ENCRYPTION
     return NOTHING
