@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tls
-from asking import CERTIFICATE, HIDDEN, LOGIN, SILENCE, what_it_asks
+from asking import CERTIFICATE, LOGIN, SILENCE, what_it_asks
 from listeners import of_stack
 from stranger import Stranger
 from target import ANY, Port, ports
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["attackers"]
 
-ENOUGH = (LOGIN, CERTIFICATE, HIDDEN)
+ENOUGH = (LOGIN, CERTIFICATE)
 
 
 def test_ports(stack: Stack, stranger: Stranger, record: Record) -> None:
@@ -35,9 +35,6 @@ def test_ports(stack: Stack, stranger: Stranger, record: Record) -> None:
     record(ports=len(answers), **{f"asking for {what}": number for what, number in asked.items()})
     silent = [str(port) for port, what in answers.items() if what == SILENCE]
     assert not silent, "nobody can tell what they ask for"
-    # The console of the object store alone: its path is derived from its password.
-    hidden = {usual(stack, port) for port, what in answers.items() if what == HIDDEN}
-    assert hidden <= {stack.usual_ports["S3_CONSOLE"]}
     opened = {usual(stack, port) for port, what in answers.items() if what not in ENOUGH}
     assert opened == told(stack)
 
