@@ -10,6 +10,8 @@ SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine
 SHELL += ["tests/unit/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
 PYTHON = ["src", "tests", "docs", "tasks.py", "noxfile.py"]
+# In an environment that also has what drives a browser.
+WITH_BROWSER = ("scripts/run", "--with", "browser")
 
 
 @nox.session
@@ -50,7 +52,7 @@ def faults(session: nox.Session) -> None:
 @nox.session(default=False)
 def attack(session: nox.Session) -> None:
     """Attack running stacks as another user, a web page and a remote client; root for the first."""
-    session.run("pytest", "tests/attack", *session.posargs)
+    session.run(*WITH_BROWSER, "pytest", "tests/attack", *session.posargs, external=True)
 
 
 @nox.session(default=False)
@@ -71,8 +73,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Look at the built guide in a headless Chromium, as its readers do."""
-    inside = ("scripts/run", "--with", "browser")
-    session.run(*inside, "pytest", "tests/browser", *session.posargs, external=True)
+    session.run(*WITH_BROWSER, "pytest", "tests/browser", *session.posargs, external=True)
 
 
 @nox.session(name="option-releases", default=False)

@@ -14,7 +14,7 @@ from functools import cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import probes, schema
+from parsec_stack import composition, probes, schema
 from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder, told
@@ -23,6 +23,8 @@ from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, SETTINGS, Stack, write_atomically
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from docker import DockerClient
     from docker.models.containers import Container
     from docker.models.volumes import Volume
@@ -117,11 +119,28 @@ def compose_problem() -> str | None:
     """Is the compose plugin missing or too old?"""
     command = ["docker", "compose", "version", "--short"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    remedy = "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/)"
+    remedy = (
+        "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/), "
+        "or let 'scripts/docker-engine start' bring one to this checkout"
+    )
     if answer.returncode:
-        return f"docker has no compose plugin: {remedy} {NATIVE}"
+        return f"docker has no compose plugin: {remedy}, {NATIVE}"
     if numbers(answer.stdout) < OLDEST_COMPOSE:
         return f"docker compose {answer.stdout.strip()} is too old, 2.24.4 is the oldest: {remedy}"
+    return None
+
+
+def flavour_problem(compose_file: Path) -> str | None:
+    """What keeps the flavour from working here: the engine, or an image that cannot be had."""
+    try:
+        if problem := engine_problem():
+            return problem
+        named = composition.images(composition.parse(compose_file.read_text()))
+        fetch(absent({f"{image}:{version}" for image, version in named.values()}))
+    except StackError as error:
+        return str(error)
+    except subprocess.TimeoutExpired as error:
+        return f"the docker command does not answer within {error.timeout:.0f} s"
     return None
 
 
@@ -300,10 +319,15 @@ def container_at(port: int) -> str | None:
 
 def missing_images(stack: Stack, *overrides: str) -> list[str]:
     """The images that the stack's compose files name and that are not on the engine."""
+    return absent(compose(stack, "config", "--images", overrides=overrides).split())
+
+
+def absent(names: Iterable[str]) -> list[str]:
+    """Those of the images that are not on the engine."""
     from docker.errors import ImageNotFound
 
     missing = []
-    for name in sorted(set(compose(stack, "config", "--images", overrides=overrides).split())):
+    for name in sorted(set(names)):
         try:
             engine().images.get(name)
         except ImageNotFound:
@@ -312,10 +336,15 @@ def missing_images(stack: Stack, *overrides: str) -> list[str]:
 
 
 def fetch_images(stack: Stack) -> None:
-    """Pull the images that are not here; StackError with the remedy if one cannot be."""
+    """Pull the stack's images that are not here; StackError with the remedy if one cannot be."""
+    fetch(missing_images(stack))
+
+
+def fetch(names: Iterable[str]) -> None:
+    """Pull the images; StackError with the remedy if one cannot be."""
     from docker.errors import APIError
 
-    for name in missing_images(stack):
+    for name in names:
         say(f"  {name}: pulling")
         try:
             engine().images.pull(name)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from target import Decoy, ports
@@ -192,9 +192,9 @@ def test_a_page_beside_the_open_inbox(
     """A browser that has logged in to the inbox hands out no mail to another page."""
     known, own = stack.env_file(inbox.CREDENTIALS), inbox.address(stack)
     target = f"localhost:{stack.ports['INBOX']}"
-    login = {"username": known["MAIL_USER"], "password": known["MAIL_PASSWORD"], "origin": own}
+    login: Any = {"username": known["MAIL_USER"], "password": known["MAIL_PASSWORD"], "origin": own}
     before = len(inbox.mails(stack))
-    with browser.new_context(ignore_https_errors=True, http_credentials=login) as context:  # type: ignore[arg-type]
+    with browser.new_context(ignore_https_errors=True, http_credentials=login) as context:
         page = context.new_page()
         opened = page.goto(own, wait_until="commit")
         assert opened

@@ -49,7 +49,8 @@ def reader(unpacked: Path) -> Iterator[dict[str, str]]:
         "PATH": search_path(),
         "HOME": str(home),
         "LANG": "C.UTF-8",
-        "DOCKER_CONFIG": str(home / ".docker"),
+        # Where the engine's script puts the plugin that is to be on the machine.
+        "DOCKER_CONFIG": str(ROOT / ".cache" / "docker-config"),
         "DOCKER_HOST": f"unix://{engine}/docker.sock",
         "DOCKER_ENGINE_ROOT": str(engine),
     }

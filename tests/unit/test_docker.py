@@ -15,6 +15,7 @@ import pytest
 from parsec_stack import docker
 from parsec_stack.errors import StackError
 from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.verify.plugin import docker_required
 
 
 @contextmanager
@@ -232,3 +233,45 @@ def test_no_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert "choose the native flavour" in str(docker.engine_problem())
+
+
+@pytest.mark.usefixtures("fresh_client")
+def test_flavour_without_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine alone is not enough for the flavour."""
+    path = f"{docker_command(tmp_path, 'exit 1')}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    with engine_of_version("20.10.24", tmp_path / "engine.sock") as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+
+        problem = docker.flavour_problem(tmp_path / "never read") or ""
+
+    assert problem.startswith("docker has no compose plugin: install docker-compose-plugin")
+    assert "or let 'scripts/docker-engine start' bring one to this checkout" in problem
+
+
+def test_flavour_without_an_image(tmp_path: Path) -> None:
+    """An image that is not here and cannot be pulled is named with the reason and a remedy."""
+    if problem := docker.engine_problem():
+        pytest.skip(problem)
+    file = tmp_path / "compose.yaml"
+    file.write_text("services:\n  one:\n    image: localhost:1/nothing:1.0\n")
+
+    problem = docker.flavour_problem(file) or ""
+
+    assert problem.startswith("the image localhost:1/nothing:1.0 cannot be pulled (")
+    assert problem.endswith("or build the images by 'invoke images'")
+
+
+@pytest.mark.parametrize(
+    ("value", "required"), [(None, False), ("", False), ("0", False), ("1", True)]
+)
+def test_required_flavour(
+    value: str | None, required: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty and 0 are as good as no variable."""
+    if value is None:
+        monkeypatch.delenv("REQUIRE_DOCKER", raising=False)
+    else:
+        monkeypatch.setenv("REQUIRE_DOCKER", value)
+
+    assert docker_required() == required

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from parsec_stack import guide
+from parsec_stack import docker, guide
 from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.mutants import changed, equivalents, plan, store
@@ -19,7 +19,6 @@ from parsec_stack.mutants.report import WANTED, WHOLE, Report, Row
 from parsec_stack.mutants.run import Plan, Run
 from parsec_stack.stack import DOCS, FLAVOURS, ROOT, Flavour
 from parsec_stack.verify import processes
-from parsec_stack.verify.session import engine_version
 
 TESTS = ROOT / "tests" / "docs"
 OUTPUT = ROOT / "build" / "docs-mutants"
@@ -94,9 +93,9 @@ def usable(flavour: str) -> tuple[tuple[Flavour, ...], list[str]]:
     """The flavours to follow, and a note if one cannot be."""
     if flavour != "all":
         return (cast(Flavour, flavour),), []
-    if engine_version():
-        return FLAVOURS, []
-    return ("native",), ["No Docker engine answers here: the docker flavour was not followed."]
+    if problem := docker.engine_problem():
+        return ("native",), [f"The docker flavour was not followed: {problem}."]
+    return FLAVOURS, []
 
 
 def selected(mutants: list[Mutant], asked: argparse.Namespace) -> tuple[list[Mutant], str]:

@@ -23,16 +23,21 @@ SESSION = pytest.StashKey[Session]()
 ITEM_TIMEOUT = 3600
 
 
+def docker_required() -> bool:
+    """Does the environment ask for the docker flavour? Empty and 0 do not."""
+    return os.environ.get(REQUIRE_DOCKER, "") not in ("", "0")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the docs-test."""
     group = parser.getgroup("docs-test")
     group.addoption(
         "--flavour", choices=[*FLAVOURS, "all"], default="all",
-        help="follow this flavour alone; where no Docker engine answers, docker's commands wait",
+        help="follow this flavour alone; where Docker is not whole, docker's commands wait",
     )  # fmt: skip
     group.addoption(
-        "--require-docker", action="store_true", default=bool(os.environ.get(REQUIRE_DOCKER)),
-        help="fail where no Docker engine answers or an image is missing; "
+        "--require-docker", action="store_true", default=docker_required(),
+        help="fail where the docker flavour cannot be followed or an image is missing; "
         f"{REQUIRE_DOCKER}=1 in the environment asks for the same",
     )  # fmt: skip
     group.addoption(

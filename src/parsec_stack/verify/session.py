@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from parsec_stack import guide
+from parsec_stack import docker, guide
 from parsec_stack.errors import StackError
 from parsec_stack.redact import WITHHELD
 from parsec_stack.shell import without_ansi
@@ -30,8 +29,6 @@ from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import prepare
 from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import BLOCK_TIMEOUT, Walk
-
-NO_ENGINE = "no Docker engine answers here"
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,12 @@ class Session:
         # What was not written, since a secret is in it.
         self.leaks: list[str] = []
         self.missing: dict[Flavour, str] = {}
-        if "docker" in options.flavours and not engine_version():
+        compose_file = docs.parent / "deploy" / docker.COMPOSE_FILE
+        if "docker" in options.flavours and (problem := docker.flavour_problem(compose_file)):
             if options.require_docker:
-                raise StackError(f"{NO_ENGINE}, and --require-docker asks for one")
-            self.missing["docker"] = NO_ENGINE
-            self.notes.append(f"docker: {NO_ENGINE}: its commands were not executed")
+                raise StackError(f"the docker flavour is required, but {problem}")
+            self.missing["docker"] = problem
+            self.notes.append(f"docker: its commands were not executed: {problem}")
 
     def walk(self, flavour: Flavour) -> Walk:
         """The walk of this flavour, begun when first asked for."""
@@ -159,18 +157,6 @@ class Session:
                 elif not self.holds_secret(f"log/{flavour}/{name}.log", text):
                     logs.mkdir(parents=True, exist_ok=True)
                     (logs / f"{name}.log").write_text(text)
-
-
-def engine_version() -> str:
-    """The version of the Docker engine that answers here; empty if none does."""
-    try:
-        done = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return "" if done.returncode else done.stdout.strip()
 
 
 def begin(docs: Path, tests: Path, registry: Registry, options: Options) -> Session:

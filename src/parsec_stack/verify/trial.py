@@ -15,7 +15,7 @@ import pytest
 
 from parsec_stack import docker, redact
 from parsec_stack.stack import ROOT, Flavour, Stack
-from parsec_stack.verify.plugin import REQUIRE_DOCKER
+from parsec_stack.verify.plugin import docker_required
 from parsec_stack.verify.site import free_offset
 
 # How long tasks may take, in seconds.
@@ -41,7 +41,7 @@ def running(flavour: Flavour, name: str) -> Iterator[Stack]:
     Where the flavour cannot run the test is skipped, or fails if it must not be.
     """
     if flavour == "docker" and (problem := docker.engine_problem()):
-        (pytest.fail if os.environ.get(REQUIRE_DOCKER) else pytest.skip)(problem)
+        (pytest.fail if docker_required() else pytest.skip)(problem)
     # A short path: sockets lie in it.
     base = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     # Others may come as far as the stack's own folder, which must keep them out itself.
