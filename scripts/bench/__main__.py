@@ -154,8 +154,7 @@ def environment(path: Path, flavour: Flavour = "native") -> dict[str, str]:
     """What one measured command sees."""
     stack = stack_of(path, flavour)
     own = {"STACK_DIR": str(path), "STACK_PORT_OFFSET": str(stack.port_offset)}
-    program = native.postgres_program("pg_isready")
-    return stack.environment() | own | {"STACK_FLAVOUR": flavour, "PG_ISREADY": program}
+    return stack.environment() | own | {"STACK_FLAVOUR": flavour}
 
 
 def seconds(

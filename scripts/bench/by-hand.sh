@@ -26,7 +26,7 @@ for service in postgres s3 smtp proxy; do
     "./run-parsec-$service" >"log/$service.log" 2>&1 &
     echo $!
 done
-wait_for "$PG_ISREADY" --host=127.0.0.1 --port="$POSTGRES_PORT"
+wait_for ./database-client pg_isready
 python -m parsec migrate >log/migrate.log 2>&1
 wait_for curl --fail --silent --cacert custom-ca.crt "https://localhost:$S3_PORT/status"
 ./create-bucket.sh >/dev/null

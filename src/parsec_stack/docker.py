@@ -59,8 +59,6 @@ FILER_TRUST = {
 }
 # Seconds that one answer of the engine may take.
 TIMEOUT = 60
-# PostgreSQL's protocol, version 3.0, asks for a user and a database to begin with.
-STARTUP = b"\0\3\0\0user\0parsec\0database\0parsec\0\0"
 
 
 def engine_problem() -> str | None:
@@ -359,7 +357,7 @@ def probe(stack: Stack, service: str) -> bool:
     """Is the service ready to do its work, seen from this machine?"""
     ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
     questions: dict[str, Callable[[], bool]] = {
-        "parsec-postgres": partial(postgres_accepts, ports["POSTGRES"]),
+        "parsec-postgres": partial(probes.asks_for_password, ports["POSTGRES"], ca_file),
         "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
         "parsec-smtp": partial(probes.catches_mail, stack),
         # 502 is the proxy's own word that it runs, and that the server behind it does not.
@@ -369,23 +367,13 @@ def probe(stack: Stack, service: str) -> bool:
     return questions[service]()
 
 
-def postgres_accepts(port: int) -> bool:
-    """Does PostgreSQL ask for the password? While it starts, it answers by an error instead."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=probes.TIMEOUT) as connection:
-            connection.sendall((len(STARTUP) + 4).to_bytes(4) + STARTUP)
-            return connection.recv(1) == b"R"
-    except OSError:
-        return False
-
-
 def migrations(stack: Stack) -> list[str] | None:
     """The names of the migrations that the database has seen; None if it has no schema yet."""
     container = containers(stack).get("parsec-postgres")
     if container is None:
         raise StackError("parsec-postgres has no container: run 'invoke up' first")
-    command = ["psql", "--host=127.0.0.1", "--username=parsec", "--no-psqlrc", "--tuples-only"]
-    command += ["--no-align", "--command=SELECT name FROM migration ORDER BY _id"]
+    command = ["psql", "--username=parsec", "--no-psqlrc", "--tuples-only", "--no-align"]
+    command += ["--command=SELECT name FROM migration ORDER BY _id"]
     answer = container.exec_run(command, demux=True, environment={"PGCONNECT_TIMEOUT": "5"})
     said, complaint = ((text or b"").decode(errors="replace") for text in answer.output)
     if answer.exit_code == 0:

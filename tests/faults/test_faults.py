@@ -227,7 +227,7 @@ def test_a_silent_server(stack: Stack) -> None:
     record(stack, "silent server", seconds_until_it_serves=time.monotonic() - started)
 
 
-CERTIFIED = ("parsec-s3", "parsec-server", "parsec-proxy")
+CERTIFIED = ("parsec-postgres", "parsec-s3", "parsec-server", "parsec-proxy")
 
 
 @pytest.mark.timeout(300)

@@ -18,29 +18,6 @@ from parsec_stack.stack import SERVICES, Stack
 from parsec_stack.verify.plugin import docker_required
 
 
-@contextmanager
-def listening(answer: bytes = b"") -> Iterator[int]:
-    """A port of this machine where one caller is given this answer."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            try:
-                caller, _ = server.accept()
-            except OSError:
-                return
-            with caller:
-                caller.recv(1024)
-                caller.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join(timeout=5)
-
-
 @pytest.mark.parametrize(
     ("version", "expected"),
     [("20.10.24+dfsg1", (20, 10, 24)), ("v2.40.3\n", (2, 40, 3)), ("28", (28,)), ("dev", ())],
@@ -113,14 +90,6 @@ def test_engine_that_listens(tmp_path: Path) -> None:
         engine.listen()
 
         assert docker.connection_problem(f"unix://{tmp_path}/docker.sock") is None
-
-
-def test_postgres_that_asks_for_the_password() -> None:
-    """An authentication request means ready; an error, as while it starts, does not."""
-    with listening(b"R\0\0\0\x17") as port:
-        assert docker.postgres_accepts(port)
-    with listening(b"E\0\0\0\x17") as port:
-        assert not docker.postgres_accepts(port)
 
 
 def test_every_port_has_an_owner(tmp_path: Path) -> None:

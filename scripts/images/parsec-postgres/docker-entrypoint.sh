@@ -72,12 +72,13 @@ run_init_files() {
     done
 }
 
+# usage: initialise [OPTION ...]    with the options with which the server will run
 initialise() {
     read_settings
     create_cluster
     # Nobody but this script reaches the server while it is being filled.
     pg_ctl --pgdata="$PGDATA" --wait \
-        --options="-c listen_addresses='' -c unix_socket_directories=/var/run/postgresql" start
+        --options="$(printf '%q ' "$@" -c listen_addresses= -c unix_socket_directories=/var/run/postgresql)" start
     create_database
     run_init_files
     pg_ctl --pgdata="$PGDATA" --mode=fast --wait stop
@@ -91,7 +92,7 @@ main() {
             own_folders
             exec gosu postgres "$0" "$@"
         fi
-        [ -s "$PGDATA/PG_VERSION" ] || initialise
+        [ -s "$PGDATA/PG_VERSION" ] || initialise "${@:2}"
     fi
     exec "$@"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from contextlib import suppress
@@ -12,16 +13,25 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from checks.common import after, mode, unchanged_by
+from parsec_stack import probes
 from parsec_stack.docker import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
 # The services that have a certificate, each with the name of its port.
-CERTIFIED = {"parsec-s3": "S3", "parsec-server": "SERVER", "parsec-proxy": "PROXY"}
+CERTIFIED = {
+    "parsec-postgres": "POSTGRES", "parsec-s3": "S3", "parsec-server": "SERVER",
+    "parsec-proxy": "PROXY",
+}  # fmt: skip
 # All that have one, and what the key of each is for.
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 PURPOSES = {
@@ -87,6 +97,23 @@ def expiring(site: Site, name: str, *, days: int) -> bytes:
         end - timedelta(days=365), end, list(old.extensions),
     )  # fmt: skip
     return new.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def foreign() -> str:
+    """A certificate for this machine that another CA has signed, with its key, in PEM."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "parsec-postgres")])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Another CA")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(LOCAL_ADDRESS), x509.DNSName("localhost")])
+    made = (
+        x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - MOMENT)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(names, critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return (made.public_bytes(Encoding.PEM) + private).decode()
 
 
 @after("tls")
@@ -227,8 +254,10 @@ def services_show_their_new_certificates(site: Site) -> None:
 def shown(site: Site, service: str) -> x509.Certificate | None:
     """The certificate that clients of the service get, if it answers."""
     address = ("localhost", site.stack.ports[CERTIFIED[service]])
-    with suppress(OSError):
-        return x509.load_pem_x509_certificate(
-            ssl.get_server_certificate(address, timeout=HANDSHAKE).encode()
-        )
+    with suppress(OSError), socket.create_connection(address, timeout=HANDSHAKE) as plain:
+        if service == "parsec-postgres":
+            plain.sendall(probes.TLS_REQUEST)
+            plain.recv(1)
+        with ssl._create_unverified_context().wrap_socket(plain) as connection:
+            return x509.load_der_x509_certificate(connection.getpeercert(True) or b"")
     return None

@@ -29,6 +29,7 @@ MAILHOG = "parsec-smtp.mailhog.yaml"
 BEFORE_MAILHOG = "parsec-mailhog-nginx.conf"
 ENV_FILES = ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env", "parsec.env")
 NATIVE = "parsec-native.env"
+HBA = "parsec-postgres.hba.conf"
 SITE = "parsec-nginx.conf"
 SUPERVISOR = "supervisord.conf"
 SECURITY = "security.toml"
@@ -70,7 +71,7 @@ PUBLISHED = {
     "parsec-proxy": {"PROXY": 443, "PROXY_HTTP": 80},
 }
 SECRETS = {
-    "parsec-postgres": {"postgres-password"},
+    "parsec-postgres": {"parsec-postgres.crt", "parsec-postgres.key", "postgres-password"},
     "parsec-s3": {
         "custom-ca.crt", "parsec-s3.crt", "parsec-s3.key", "parsec-s3-inner.crt",
         "parsec-s3-inner.key", "security.toml", "s3-identities.json", "s3-console-password",
@@ -315,6 +316,25 @@ def the_database_is_created_as_without_docker(files: Files) -> None:
     assert all(option in script for option in environment["POSTGRES_INITDB_ARGS"].split())
 
 
+@about(COMPOSE, HBA)
+def the_database_speaks_tls_alone(files: Files) -> None:
+    """PostgreSQL has the same options in both ways, and lets in nobody at its port without TLS."""
+    service = services(files, COMPOSE)["parsec-postgres"]
+    assert service["command"] == [
+        "postgres", "--ssl=on", "--ssl_min_protocol_version=TLSv1.3",
+        "--ssl_cert_file=/run/secrets/parsec-postgres.crt",
+        "--ssl_key_file=/run/secrets/parsec-postgres.key",
+        f"--hba_file=/etc/{HBA}",
+    ]  # fmt: skip
+    (mount,) = (one for one in service["volumes"] if one["type"] == "bind")
+    assert (mount["source"], mount["target"]) == (f"{files.folder}/{HBA}", f"/etc/{HBA}"), mount
+    lines = [line.split() for line in files.text(HBA).splitlines() if not line.startswith("#")]
+    assert lines == [
+        ["local", "all", "all", "trust"],
+        ["hostssl", "all", "parsec", "all", "scram-sha-256"],
+    ], lines
+
+
 @about(COMPOSE)
 def the_store_runs_as_without_docker(files: Files) -> None:
     """SeaweedFS has the same parts switched off in both ways, and its options win."""
@@ -445,7 +465,8 @@ def check_settings(
         )
     )  # fmt: skip
     expected = {
-        "PARSEC_DB": f"postgresql://parsec:{word}@{database}:5432/parsec",
+        "PARSEC_DB": f"postgresql://parsec:{word}@{database}:5432/parsec"
+        f"?sslmode=verify-full&sslrootcert={folder}/custom-ca.crt",
         "PARSEC_BLOCKSTORE": rf"s3:https\://{store}\:9000:us-east-1:parsec:{key}:{secret}",
         "AWS_CA_BUNDLE": f"{folder}/custom-ca.crt",
         "PARSEC_EMAIL_HOST": mail,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 import time
+from pathlib import Path
 
+from checks import squatter
+from checks.certificates import foreign
 from checks.common import activated, registry, values
 from parsec_stack import docker, probes, schema
 from parsec_stack.errors import StackError
@@ -12,25 +17,29 @@ from parsec_stack.verify.site import Site, is_free
 
 provokes = registry.provokes
 
-WITHIN = 60
-# How the two flavours name host and port of what the server needs.
-DATABASE = {"native": "$POSTGRES_HOST", "docker": "parsec-postgres"}
+WITHIN = 180
+# How the two flavours name the host of the object store.
 STORE = {"native": "$S3_HOST", "docker": "parsec-s3"}
 
 
 def run(site: Site, argv: list[str]) -> str:
     """What the command prints within its time, on both streams."""
+    return tried(site, argv, {})[0]
+
+
+def tried(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
+    """The same with these variables, and its exit status."""
     done = subprocess.run(
         ["timeout", "--kill-after=5", str(WITHIN), *argv],
         cwd=site.folder,
-        env=activated(site),
+        env=activated(site) | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=2 * WITHIN,
         check=False,
     )
-    return done.stdout.decode(errors="replace")
+    return done.stdout.decode(errors="replace"), done.returncode
 
 
 def native_script(site: Site, changes: dict[str, str]) -> list[str]:
@@ -46,18 +55,40 @@ def server(site: Site, changes: dict[str, str]) -> str:
     """What another Parsec server prints that starts with these settings changed, until it ends."""
     if site.flavour == "native":
         return run(site, native_script(site, changes))
-    # Beside the one that runs, as the image starts it: a container of its own takes longer.
-    argv = ["timeout", "--kill-after=5", str(WITHIN), "parsec", "run", "--port=6777"]
+    return contained(site, ["parsec", "run", "--port=6777"], changes)[0]
+
+
+def contained(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
+    """What the program prints beside the server that runs, in its container, and its status."""
+    limited = ["timeout", "--kill-after=5", str(WITHIN), *argv]
     running = docker.containers(site.stack)["parsec-server"]
-    return str(running.exec_run(argv, environment=changes).output.decode(errors="replace"))
+    done = running.exec_run(limited, environment=variables)
+    return done.output.decode(errors="replace"), done.exit_code
 
 
-def database(site: Site, *, password: str = "", port: str = "", name: str = "parsec") -> str:
-    """A PARSEC_DB that differs in some part from the right one."""
+def database(site: Site, *, password: str = "", port: str = "", name: str = "") -> str:
+    """The guide's PARSEC_DB, but for this part of it."""
+    command = "source ./parsec-credentials.env; source ./parsec-db.env; echo $PARSEC_DB"
+    if site.flavour == "native":
+        command = f"source ./parsec-native.env; {command}"
+    url = run(site, ["bash", "-euc", command]).strip()
     known = values(site.folder / "parsec-credentials.env")["POSTGRES_PASSWORD"]
-    usual = {"native": "$POSTGRES_PORT", "docker": "5432"}[site.flavour]
-    host = DATABASE[site.flavour]
-    return f"postgresql://parsec:{password or known}@{host}:{port or usual}/{name}"
+    url = url.replace(known, password or known)
+    url = re.sub(r":\d+/", rf":{port}/", url) if port else url
+    return re.sub(r"/\w+\?", f"/{name}?", url) if name else url
+
+
+def server_at_squatter(site: Site, certificate: str) -> str:
+    """What a server prints whose database's place another program has taken; told no password."""
+    if site.flavour == "native":
+        command = [sys.executable, squatter.__file__, str(site.folder / "run-parsec-server")]
+        text, status = tried(site, command, {"CERTIFICATE": certificate})
+    else:
+        argv = ["python", "-c", Path(squatter.__file__).read_text(), "parsec", "run"]
+        text, status = contained(site, argv, {"CERTIFICATE": certificate})
+    assert status != squatter.TOLD, "whoever takes the database's port is told its password"
+    assert status == 1, f"the server ends with {status}: {text[-500:]}"
+    return text
 
 
 def block_store(site: Site, *, port: str = "", bucket: str = "parsec", secret: str = "") -> str:
@@ -91,6 +122,18 @@ def database_down(site: Site) -> str:
 def database_password(site: Site) -> str:
     """Start with another password."""
     return server(site, {"PARSEC_DB": database(site, password="wrong")})
+
+
+@provokes("message-database-trust")
+def database_trust(site: Site) -> str:
+    """Start where the database's port shows a certificate of another CA."""
+    return server_at_squatter(site, foreign())
+
+
+@provokes("message-database-plain")
+def database_plain(site: Site) -> str:
+    """Start where the database's port speaks no TLS."""
+    return server_at_squatter(site, "")
 
 
 @provokes("message-not-migrated")

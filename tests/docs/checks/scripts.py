@@ -18,8 +18,11 @@ from email import message_from_string
 from functools import partial
 from pathlib import Path
 
-from checks.common import mode, registry, values
+from checks.certificates import foreign
+from checks.common import activated, mode, registry, values
 from checks.services import object_store
+from checks.squatter import Squatter
+from parsec_stack import probes
 from parsec_stack.docker import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
@@ -30,9 +33,10 @@ TLS = "setup-tls.sh"
 TOKEN = ("gen-admin-token.sh", "parsec-admin-token.env")
 CREDENTIALS = ("gen-credentials.sh", "parsec-credentials.env")
 BUCKET = ("create-bucket.sh", "parsec-credentials.env", "custom-ca.crt")
+CLIENT = ("database-client", "custom-ca.crt", "parsec-native.env", "parsec-credentials.env")
 # The names of files that a script makes only to move them into their place.
 TEMPORARY = re.compile(r"\.\d+$|^\.setup-tls\.")
-WITHIN, MOMENT = 30, 0.01
+WITHIN, MOMENT = 120, 0.01
 NOBODY = 65534
 
 # What the watch finds, question by question: the next of the states, until there is none.
@@ -767,12 +771,44 @@ def a_failed_migration_fails(site: Site) -> None:
 @after("wait-native")
 def the_database_is_waited_for(site: Site) -> None:
     """The command asks the database five times a second until it accepts connections."""
-    with desk(site, "parsec-native.env") as place:
-        asks = 'echo "$@" >>asked; [ "$(wc -l <asked)" -ge 3 ]'
+    with desk(site, *CLIENT) as place:
+        asks = 'echo "$@" "$PGSSLMODE" "$PGPORT" >>asked; [ "$(wc -l <asked)" -ge 3 ]'
         naps, finds = 'echo "$@" >>slept', 'dirname "$0"'
         path = place.acting({"pg_isready": asks, "sleep": naps, "python": finds})
         done = place.follow(site.commands["wait-native"], **path)
         assert done.returncode == 0, done.stderr
-        question = f"--host=127.0.0.1 --port={site.stack.ports['POSTGRES']}"
+        question = f"verify-full {site.stack.ports['POSTGRES']}"
         assert (place.folder / "asked").read_text().splitlines() == [question] * 3
         assert (place.folder / "slept").read_text().splitlines() == ["0.2"] * 2
+
+
+@after("wait-native")
+def clients_of_the_database_are_not_fooled(site: Site) -> None:
+    """Who takes the database's port is told no password, and is not taken for the database."""
+    for certificate in ("", foreign()):
+        with desk(site, *CLIENT) as place, Squatter(certificate) as squatter:
+            here = activated(site) | {"STACK_POSTGRES_PORT": str(squatter.port)}
+            for program in ("psql", "pg_dump", "pg_isready"):
+                visits = squatter.visits
+                done = place.do(["./database-client", program], None, (), **here)
+                assert done.returncode, f"{program} succeeds with another program"
+                assert squatter.visits > visits, f"{program} has asked elsewhere: {done.stderr}"
+            assert not probes.asks_for_password(squatter.port, site.folder / "custom-ca.crt")
+            assert not squatter.told, "whoever takes the database's port is told its password"
+
+
+@after("wait-native")
+def a_client_of_the_database_needs_a_name(site: Site) -> None:
+    """Without a program the script says that it wants one; what it is given goes to the program."""
+    with desk(site, *CLIENT) as place:
+        done = place.run("database-client")
+        assert done.returncode, "it succeeds without a program"
+        assert "name a program, such as psql" in done.stderr, done.stderr
+        path = place.acting({"psql": 'printf "%s\n" "$@"', "python": 'dirname "$0"'})
+        done = place.do(["./database-client", "psql", "a b", "c"], None, (), **path)
+        assert done.stdout == "a b\nc\n", done.stdout
+        for name in CLIENT[2:]:
+            (place.folder / name).rename(place.folder / "away")
+            done = place.do(["./database-client", "psql"], None, (), **path)
+            assert done.returncode, f"it succeeds without {name}"
+            (place.folder / "away").rename(place.folder / name)

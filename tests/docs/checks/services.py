@@ -150,6 +150,17 @@ def the_backup_is_private(site: Site) -> None:
 
 def lose_the_database(site: Site) -> None:
     """Drop all tables, so that only the backup can bring them back."""
+    in_database(site, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", trust_of(site))
+    assert flavour_of(site).migrations(site.stack) is None
+
+
+def trust_of(site: Site) -> ssl.SSLContext:
+    """A TLS client that trusts the site's CA alone."""
+    return ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
+
+
+def in_database(site: Site, query: str, trust: ssl.SSLContext | bool) -> None:
+    """Run the query on the server's database as the server's user, with such a TLS or none."""
     import asyncio
 
     import asyncpg
@@ -157,15 +168,32 @@ def lose_the_database(site: Site) -> None:
     password = values(site.folder / "parsec-credentials.env")["POSTGRES_PASSWORD"]
     port = site.stack.ports["POSTGRES"]
 
-    async def drop() -> None:
+    async def run() -> None:
         connection = await asyncpg.connect(
-            host="127.0.0.1", port=port, user="parsec", password=password, database="parsec"
-        )
-        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            host="127.0.0.1", port=port, user="parsec", password=password, database="parsec",
+            ssl=trust,
+        )  # fmt: skip
+        await connection.execute(query)
         await connection.close()
 
-    asyncio.run(drop())
-    assert flavour_of(site).migrations(site.stack) is None
+    asyncio.run(run())
+
+
+@after("wait-native", "up-docker")
+def the_database_speaks_tls_alone(site: Site) -> None:
+    """At its port PostgreSQL takes the right password by TLS 1.3 alone."""
+    import asyncpg
+
+    in_database(site, "SELECT 1", trust_of(site))
+    older = trust_of(site)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    refusals = ((older, ssl.SSLError), (False, asyncpg.InvalidAuthorizationSpecificationError))
+    for trust, refusal in refusals:
+        try:
+            in_database(site, "SELECT 1", trust)
+        except refusal:
+            continue
+        raise AssertionError("the password is taken without TLS 1.3")
 
 
 @after("restore-native", "restore-docker")

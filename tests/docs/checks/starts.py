@@ -191,8 +191,12 @@ def the_database_is_created_once(files: Files) -> None:
         assert creation.arguments == ["--single", "-D", "data/postgres.new", "postgres"]
         assert creation.input == "CREATE DATABASE parsec"
         assert server.arguments == [
-            "-D", "data/postgres", "-c", "listen_addresses=127.0.0.1",
-            "-c", f"port={MOVED['POSTGRES']}", "-c", "unix_socket_directories=",
+            "-D", "data/postgres", "--listen_addresses=127.0.0.1",
+            f"--port={MOVED['POSTGRES']}", "--unix_socket_directories=",
+            f"--hba_file={place.folder}/parsec-postgres.hba.conf", "--ssl=on",
+            "--ssl_min_protocol_version=TLSv1.3",
+            f"--ssl_cert_file={place.folder}/parsec-postgres.crt",
+            f"--ssl_key_file={place.folder}/parsec-postgres.key",
         ]  # fmt: skip
         assert not left.exists()
         _, again = place.starts()
@@ -220,7 +224,10 @@ def root_is_somebody_else_for_the_database(files: Files) -> None:
     with stage(files, "run-parsec-postgres") as place:
         place.act("id", '[ "$*" = -u ] && echo 0')
         place.act("unshare", 'while case $1 in --*) ;; *) false ;; esac; do shift; done; exec "$@"')
+        key = place.folder / "parsec-postgres.key"
+        key.touch(mode=0o640)
         calls = place.starts()
+        assert mode(key) == 0o600, "PostgreSQL refuses a key of its own user's that others may read"
         programs = [call.program for call in calls]
         expected = [
             "id",
