@@ -25,7 +25,7 @@ highlight_language = "none"
 # Roles of literals whose meaning their shape does not tell (verify/recognisers.py).
 ROLES = (
     "program", "bucket", "login", "idle-suite", "trusted", "untrusted",
-    "open-port",
+    "open-port", "log-field",
     "alike", "alike-quoted", "unlike", "unlike-quoted",
 )  # fmt: skip
 rst_prolog = "\n".join(

@@ -19,6 +19,7 @@ from typing import Any
 from parsec_stack import guide, inbox, ownership, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
+from parsec_stack.logs import for_people
 from parsec_stack.redact import of_stack
 from parsec_stack.stack import DOCS, SERVICES, Stack
 
@@ -27,6 +28,8 @@ READY_WITHIN = 120.0
 POLL = 0.02
 # A service that its supervisor cannot keep up for this long will not come up by waiting.
 PATIENCE = 10.0
+# How many lines of its log an error shows.
+LOG_END = 8
 
 ENV_FILES = (
     "parsec-native.env",
@@ -337,7 +340,7 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
     for name in waiting:
         state = flavour.trouble(stack, name)
         if state or seconds > READY_WITHIN:
-            said = of_stack(stack)(flavour.log_tail(stack, name))
+            said = of_stack(stack)(for_people(flavour.log_tail(stack, name), LOG_END))
             raise StackError(
                 f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
                 f"{said}\nsee 'invoke logs --service {name}'"

@@ -14,11 +14,10 @@ from functools import cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import composition, probes, schema
+from parsec_stack import composition, logs, probes, schema
 from parsec_stack.console import say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder, told
-from parsec_stack.redact import relay
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, SETTINGS, Stack, write_atomically
 
@@ -500,7 +499,7 @@ def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
         raise StackError(f"no containers of the stack in {stack.folder}: run 'invoke up' first")
     command = ["docker", "compose", "--file", COMPOSE_FILE, "logs", "--tail=50"]
     options = ["--follow"] if follow else []
-    relay([*command, *options, *names], stack)
+    logs.relay([*command, *options, *names], stack)
 
 
 def await_end(stack: Stack) -> None:

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import probes, schema
+from parsec_stack import logs, probes, schema
 from parsec_stack.errors import StackError
-from parsec_stack.redact import relay
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, Stack
 
@@ -317,7 +316,7 @@ def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
     if not present:
         raise StackError(f"no logs in {stack.folder}/log: run 'invoke up' first")
     options = ["-F"] if follow else []
-    relay(["tail", "-n", "50", *options, *present], stack)
+    logs.relay(["tail", "-n", "50", *options, *present], stack)
 
 
 def await_end(stack: Stack, seconds: float = 60) -> None:

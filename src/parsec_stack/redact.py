@@ -7,16 +7,15 @@ import html
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from parsec_stack.pieces import Pieces
 from parsec_stack.stack import ARTIFACTS, Stack
 
 HIDDEN = "[redacted]"
-WITHHELD = "[withheld: it holds a secret in pieces]"
 PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----).*?(-----END [A-Z0-9 ]+-----)", re.DOTALL)
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 AUTHORIZATION = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
@@ -31,8 +30,6 @@ SECRET_NAME = re.compile(r"TOKEN|SECRET|SEED|PASSWORD|PASSPHRASE|CREDENTIAL|_KEY
 MIN_LENGTH = 8
 # A key file is one secret by lines.
 KEY_LINE = re.compile(r"^[A-Za-z0-9+/=]{16,}$", re.MULTILINE)
-# What may stand between the pieces of a secret: blanks and line ends, as they are or escaped.
-BETWEEN = re.compile(r"(?:\s|\\[nrt])+")
 
 
 class Redactor:
@@ -43,26 +40,23 @@ class Redactor:
         self.folder = folder
         self.public = "\n".join(public)
         self.seen: dict[Path, int] = {}
-        # From each form in which a secret may occur to where the secret comes from.
-        self.secrets: dict[str, str] = {}
+        self.pieces = Pieces()
+        self.pieces.ignore(self.public)
         self.learn(os.environ)
 
     def __call__(self, text: str) -> str:
-        """The text without secrets; nothing of it if one is left in pieces."""
+        """The text without secrets, nor pieces of any."""
         self.look()
         for token in LINK.findall(text):
-            self.add(token, "a link")
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN)
+            self.add(token, "a link", generated=True)
+        text = self.pieces.hide(text, HIDDEN)
         text = PEM.sub(rf"\1{HIDDEN}\2", text)
         text = URL_PASSWORD.sub(rf"\1{HIDDEN}@", text)
-        text = AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
-        return WITHHELD if self.leak(text) else text
+        return AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
 
     def leak(self, text: str) -> str:
         """Where a secret comes from that the text holds, if only in pieces; empty if none."""
-        whole = BETWEEN.sub("", text)
-        return next((origin for form, origin in self.secrets.items() if form in whole), "")
+        return self.pieces.origin_in(text)
 
     def learn(self, environment: Mapping[str, str]) -> None:
         """Know the secrets among these variables, too."""
@@ -70,10 +64,11 @@ class Redactor:
             if SECRET_NAME.search(name):
                 self.add(value, name)
 
-    def add(self, value: str, origin: str) -> None:
-        """Know this secret in all its forms."""
+    def add(self, value: str, origin: str, *, generated: bool = False) -> None:
+        """Know this secret in all its forms; every piece of it if it is ``generated``."""
         if len(value) >= MIN_LENGTH and value not in self.public:
-            self.secrets.update(dict.fromkeys(forms(value), origin))
+            for form in forms(value):
+                self.pieces.add(form, origin, generated=generated)
 
     def look(self) -> None:
         """Learn the secrets of files that are new or have changed; the old ones stay known."""
@@ -81,34 +76,21 @@ class Redactor:
             stamp = path.stat().st_mtime_ns
             if self.seen.get(path) != stamp:
                 self.seen[path] = stamp
+                if path.suffix == ".crt":  # it tells a part of what its key's file holds
+                    self.pieces.ignore(path.read_text(errors="replace"))
+                    continue
                 for value in values(path):
-                    self.add(value, path.name)
+                    self.add(value, path.name, generated=path.suffix == ".key")
 
     def files(self) -> Iterator[Path]:
-        """Where the guide's steps put secrets."""
-        for pattern in ("*.env", "*.key", "secrets/*"):
+        """Where the guide's steps put secrets, and the certificates."""
+        for pattern in ("*.env", "*.key", "*.crt", "secrets/*"):
             yield from (path for path in self.folder.glob(pattern) if path.is_file())
 
 
 def of_stack(stack: Stack) -> Redactor:
     """What knows the secrets of a stack; what the guide's files say themselves is none."""
     return Redactor(stack.folder, [path.read_text() for path in ARTIFACTS.iterdir()])
-
-
-def relay(argv: list[str], stack: Stack) -> None:
-    """Run the program in the stack's folder and print what it prints, without secrets."""
-    redact = of_stack(stack)
-    with subprocess.Popen(
-        argv,
-        cwd=stack.folder,
-        env=stack.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        for line in process.stdout or ():
-            print(redact(line.rstrip("\n")), flush=True)
 
 
 def forms(value: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mini import Mini, command
 from searching import found_in
 
 from parsec_stack import native
-from parsec_stack.redact import WITHHELD, Redactor
+from parsec_stack.redact import Redactor
 from parsec_stack.stack import Stack
 
 # Characters that each encoding writes otherwise.
@@ -167,17 +167,16 @@ def test_printed_secrets(mini: Mini, ending: str) -> None:
 
 
 def test_a_secret_in_pieces(mini: Mini) -> None:
-    """A block that prints a secret over several lines fails, and nothing of it is kept."""
+    """A block may print a secret over several lines: no piece of it is kept."""
     pieces = "fold -w 9 secrets/device-signing-key | tee log/parsec-s3.log"
     mini.page((mini.docs / "index.rst").read_text() + command("show", pieces))
 
     left = run(mini)
 
     assert not {name: planted_in(text) for name, text in left.items() if planted_in(text)}
-    assert "prints a secret over several lines" in left["terminal"]
-    assert "log/native/parsec-s3.log was not written" in left["terminal"]
-    assert WITHHELD in left["build/docs-test/report.json"]
-    assert "build/docs-test/log/native/parsec-s3.log" not in left
+    # The file was folded: its pieces are sought as well.
+    assert not [name for name, text in left.items() if SIGNING_KEY[9:18] in text]
+    assert "[redacted]" in left["build/docs-test/log/native/parsec-s3.log"]
 
 
 def test_a_secret_past_the_redactor(mini: Mini) -> None:

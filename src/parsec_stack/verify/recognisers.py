@@ -6,10 +6,12 @@ else a finding. A literal without a role is shown to all of them, and exactly on
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,6 +34,17 @@ TLS_VERSIONS = {
     for name in ssl.TLSVersion.__members__
     if name.startswith("TLS")
 }
+# Logs an error as the server does.
+LOGGING = """
+import sys
+from parsec.config import LogLevel
+from parsec.logging import LogFormat, configure_logging, get_logger
+configure_logging(LogLevel.INFO, LogFormat.JSON, sys.stdout)
+try:
+    raise ValueError
+except ValueError:
+    get_logger().exception("")
+"""
 # What is wrong with the claim in the running stack; empty if nothing is.
 Later = Callable[[Site], str]
 
@@ -259,6 +272,14 @@ def nginx_variable(claim: Claim, known: Sources) -> Finding | None:
     return holds_if(written and re.search(rf"{re.escape(claim.text)}\b", known.nginx))
 
 
+@recognises("path at the proxy")
+def path_at_the_proxy(claim: Claim, known: Sources) -> Finding | None:
+    """A path that a location of the proxy's configuration is for."""
+    places = re.findall(r"^\s*location ~ (\S+) {", known.nginx, re.MULTILINE)
+    written = re.fullmatch(r"/[\w./]+", claim.text)
+    return holds_if(written and any(re.search(place, claim.text) for place in places))
+
+
 @recognises("keyword of compose")
 def compose_keyword(claim: Claim, known: Sources) -> Finding | None:
     """A key of the compose file."""
@@ -447,6 +468,16 @@ def only_a_name(text: str) -> bool:
     from uvicorn.middleware.proxy_headers import _TrustedHosts
 
     return text in _TrustedHosts(text).trusted_literals
+
+
+@recognises("field of the server's log", role="log-field")
+def log_field(claim: Claim, known: Sources) -> Finding | None:
+    """A member of the object in which the server logs an error."""
+    said = output_of([sys.executable, "-c", LOGGING], Path("/"))
+    if said.status:
+        return Finding(f"the server's way to log cannot be asked: {said.last_line}")
+    fields = json.loads(said.text)
+    return HOLDS if claim.text in fields else Finding(f"the server logs {', '.join(fields)}")
 
 
 @recognises("version of TLS", role="number")

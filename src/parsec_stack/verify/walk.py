@@ -17,10 +17,10 @@ from typing import Protocol
 
 import psutil
 
-from parsec_stack import docker, versions
+from parsec_stack import docker, logs, versions
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
-from parsec_stack.redact import WITHHELD, Redactor
+from parsec_stack.redact import Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import match, processes, report
@@ -146,8 +146,6 @@ class Walk:
         started = datetime.now(UTC)
         outcome, reason = self.try_block(block)
         output, reason = self.redact(without_ansi(self.printed)), self.redact(reason)
-        if WITHHELD in (output, reason):
-            outcome, reason = "failed", f"{block.place}: it prints a secret over several lines"
         result = Outcome(
             block=block,
             flavour=self.site.flavour,
@@ -341,7 +339,7 @@ class Walk:
         if self.missing:
             return ""
         flavour = importlib.import_module(f"parsec_stack.{self.site.flavour}")
-        return str(flavour.log_tail(self.site.stack, service, LOG_LINES))
+        return logs.for_people(flavour.log_tail(self.site.stack, service, LOG_LINES))
 
     def close(self, *, gently: bool = True) -> list[str]:
         """End all that runs; what had to be killed, by name. The folder stays.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import activated, after, mode, unchanged_by, values
-from parsec_stack import inbox, native, probes, schema, store
+from parsec_stack import inbox, logs, native, probes, schema, store
 from parsec_stack.shell import without_ansi
 from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
@@ -97,7 +97,7 @@ def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
 
 def log_end(site: Site, service: str) -> str:
     """What the service has said last."""
-    return str(flavour_of(site).log_tail(site.stack, service, 3))
+    return logs.for_people(flavour_of(site).log_tail(site.stack, service, 3), 3)
 
 
 @after("services-executable-native")
