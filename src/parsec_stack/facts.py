@@ -206,19 +206,37 @@ def certificate_years() -> str:
 @fact("proxy-finds-within")
 def proxy_finds_within() -> str:
     """After how many seconds the proxy looks for the server's containers again."""
-    return in_words(int(found(r"^resolver \S+ valid=(\d+)s;$", "parsec-nginx.conf")))
+    return in_words(int(found(r"^resolver \S+ valid=(\d+)s\b", "parsec-nginx.conf")))
+
+
+def at_once(upstream: str) -> str:
+    """How many connections to this group of servers the proxy opens at most."""
+    group = rf"^upstream {upstream} \{{$(?:\n    .*)*?\n    server .* max_conns=(\d+);$"
+    return found(group, "parsec-nginx.conf")
+
+
+@fact("requests-at-once")
+def requests_at_once() -> str:
+    """How many requests the proxy lets reach the server at once."""
+    return at_once("parsec-server")
+
+
+@fact("event-clients")
+def event_clients() -> str:
+    """How many clients wait for events through the proxy at most."""
+    return at_once("parsec-events")
+
+
+@fact("requests-of-a-client")
+def requests_of_a_client() -> str:
+    """How many requests of one address the proxy lets pass at once."""
+    return found(r"^    limit_conn clients (\d+);$", "parsec-nginx.conf")
 
 
 @fact("keepalive-seconds")
 def keepalive_seconds() -> str:
     """The pause between two signs of life of the server."""
     return default("PARSEC_SSE_KEEPALIVE")
-
-
-@fact("native-proxy")
-def native_proxy() -> str:
-    """The proxy that the server trusts without Docker."""
-    return found(r"^TRUSTED_PROXIES=(\S+)$", "parsec-native.env")
 
 
 @fact("trusted-by-default")

@@ -30,6 +30,7 @@ FILES = {
     ),
     "parsec-nginx.conf": (
         "    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_buffering off;\n"
+        "    location ~ ^/docs(/|$) {\n    }\n"
     ),
     "setup-tls.sh": (
         "#!/usr/bin/env bash\nnames=DNS:localhost,IP:::1\nchmod 640 a\nfor x in ${TLS_NAMES:-}; do"
@@ -54,6 +55,7 @@ KNOWN = {
     "mode of files": ("0640", "", "setup-tls.sh", "640", "644"),
     "HTTP header": ("X-Forwarded-For", "", "parsec-nginx.conf", "For ", "Four "),
     "nginx directive": ("proxy_buffering off", "", "parsec-nginx.conf", "off", "on"),
+    "path at the proxy": ("/docs", "", "parsec-nginx.conf", "/docs", "/doc"),
     "nginx variable": ("$remote_addr", "", "parsec-nginx.conf", "remote_addr", "host"),
     "keyword of compose": ("env_file", "", "parsec-server.docker.yaml", "env_file", "env"),
     "cipher suite without effect": (
@@ -82,6 +84,7 @@ REAL = {
     "project's site": ("https://parsec.cloud", "link", "https://parsec.clout", "knows this"),
     "attack": ("test_private_keys", "", "test_private_kees", "no attack"),
     "port that answers anybody": ("8443", "open-port", "8444", "no service has"),
+    "field of the server's log": ("event", "log-field", "events", "the server logs event"),
     "version of TLS": ("1.2", "number", "1.4", "knows this"),
     "trusted address": ("172.16.0.0/12", "trusted", "localhost", "a mere name"),
     "name that is never trusted": ("localhost", "untrusted", "127.0.0.1", "may well match"),

@@ -41,4 +41,4 @@ def misplaced(block: Block, words: set[str]) -> Iterator[str]:
 
 def holds(line: str, word: str) -> bool:
     """Does a line set this directive or header?"""
-    return bool(re.search(rf"^\s*(proxy_set_header )?{re.escape(word)}(?![a-z-])", line))
+    return bool(re.search(rf"^\s*((proxy_set|add)_header )?{re.escape(word)}(?![a-z-])", line))

@@ -255,7 +255,8 @@ def project_site(claim: Claim, known: Sources) -> Finding | None:
 @recognises("HTTP header")
 def header(claim: Claim, known: Sources) -> Finding | None:
     """A header that the proxy sets."""
-    return holds_if(re.search(rf"\bproxy_set_header {re.escape(claim.text)}\s", known.nginx))
+    sets = rf"\b(proxy_set|add)_header {re.escape(claim.text)}\s"
+    return holds_if(re.search(sets, known.nginx))
 
 
 @recognises("nginx directive")
@@ -275,7 +276,7 @@ def nginx_variable(claim: Claim, known: Sources) -> Finding | None:
 @recognises("path at the proxy")
 def path_at_the_proxy(claim: Claim, known: Sources) -> Finding | None:
     """A path that a location of the proxy's configuration is for."""
-    places = re.findall(r"^\s*location ~ (\S+) {", known.nginx, re.MULTILINE)
+    places = re.findall(r"^\s*location \^?~ (\S+) {", known.nginx, re.MULTILINE)
     written = re.fullmatch(r"/[\w./]+", claim.text)
     return holds_if(written and any(re.search(place, claim.text) for place in places))
 

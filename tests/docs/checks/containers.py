@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from checks.common import after
 from checks.services import await_ready, client_address, see_health
@@ -18,6 +24,17 @@ from parsec_stack.verify.site import Site
 POLL = 0.05
 # As the server's healthcheck does it: every process but the first and its own.
 KILL_ALL = "import os, signal; os.kill(-1, signal.SIGKILL)"
+# Creates an organization from inside a server's container, and prints the answer.
+CREATE = """
+import http.client, os, ssl
+context = ssl.create_default_context(cafile="/run/secrets/custom-ca.crt")
+server = http.client.HTTPSConnection("localhost", 6777, timeout=20, context=context)
+token = os.environ["PARSEC_ADMINISTRATION_TOKEN"]
+headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+body = '{"organization_id": "Crossing"}'
+server.request("POST", "/administration/organizations", body, headers)
+print(server.getresponse().read().decode())
+"""
 REPLICAS = 3
 CLIENTS = 4
 REQUESTS = 25
@@ -93,9 +110,9 @@ def requests_are_spread(site: Site) -> None:
 def events_cross_between_servers(site: Site) -> None:
     """A client hears from one server what happened on another."""
     proxy = smoke.server_of(site.stack, "PROXY")
-    token = smoke.administration_token(site.stack)
-    link = proxy.administrate("POST", "/organizations", token, organization_id="Crossing")
-    device = client.bootstrap(proxy, link["bootstrap_url"], "docs-test")
+    said = replicas(site)[0].exec_run(["python", "-c", CREATE])
+    assert said.exit_code == 0, "no organization can be created in a container"
+    device = client.bootstrap(proxy, json.loads(said.output)["bootstrap_url"], "docs-test")
     # Each new connection of the proxy's goes to another server than the one before.
     for _ in range(REPLICAS):
         with smoke.by_http1(proxy, device) as lines:
@@ -125,23 +142,54 @@ def a_lost_server_costs_no_request(site: Site) -> None:
 @after("proxy-check-docker")
 def the_proxy_tells_who_asks(site: Site) -> None:
     """Through the proxy the server sees where Docker lets this machine's clients come from."""
-    networks = networks_of(site, "parsec-proxy")
     line = client_address(site, "127.0.0.2", site.stack.ports["PROXY"])
-    assert any(f"{network['Gateway']}:" in line for network in networks), line
+    assert f"{network_of(site, 'parsec-proxy', 'local')['Gateway']}:" in line, line
 
 
 @after("proxy-check-docker")
-def this_machine_is_believed(site: Site) -> None:
-    """A client on this machine that goes round the proxy is believed what it claims to be."""
+def this_machine_is_not_believed(site: Site) -> None:
+    """A client on this machine that goes round the proxy is not believed what it claims to be."""
     line = client_address(site, "127.0.0.3", site.stack.ports["SERVER"])
-    assert "192.0.2.9:" in line, line
+    assert f"{network_of(site, 'parsec-server', 'edge')['Gateway']}:" in line, line
 
 
-def networks_of(site: Site, service: str) -> list[dict[str, str]]:
-    """The addresses of the service's container and of the gateway, in each of its networks."""
+@after("proxy-check-docker")
+def the_proxys_network_is_trusted_alone(site: Site) -> None:
+    """The server trusts the network that it shares with the proxy, where nobody else is."""
+    name = network_of(site, "parsec-server", "upstream")["NetworkID"]
+    network = docker.engine().networks.get(name).attrs
+    (trusted,) = [pool["Subnet"] for pool in network["IPAM"]["Config"]]
+    found = docker.containers(site.stack)
+    log = found["parsec-server"].logs().decode()
+    told = re.findall(r'"proxy_trusted_addresses": "\'(\S+)\'"', log)
+    assert told[-1:] == [trusted], f"{told} are trusted, not {trusted}"
+    assert set(network["Containers"]) == {found["parsec-proxy"].id, found["parsec-server"].id}
+    ours = [one for of in psutil.net_if_addrs().values() for one in of]
+    inside = [
+        one.address
+        for one in ours
+        if one.family == socket.AF_INET and ip_address(one.address) in ip_network(trusted)
+    ]
+    assert not inside, f"this machine is in the network as {inside}"
+
+
+@after("proxy-check-docker")
+def the_server_has_a_way_out(site: Site) -> None:
+    """What the server sends elsewhere goes through the one network that leads there."""
+    gateway = network_of(site, "parsec-server", "edge")["Gateway"]
+    server = docker.containers(site.stack)["parsec-server"]
+    table = server.exec_run(["cat", "/proc/net/route"]).output.decode()
+    routes = [line.split() for line in table.splitlines()[1:]]
+    out = [bytes.fromhex(route[2])[::-1] for route in routes if int(route[1], 16) == 0]
+    assert out == [ip_address(gateway).packed], table
+
+
+def network_of(site: Site, service: str, network: str) -> dict[str, str]:
+    """The addresses of the service's container and of the gateway in this network of compose's."""
     container = docker.containers(site.stack)[service]
     container.reload()
-    return list(container.attrs["NetworkSettings"]["Networks"].values())
+    found: dict[str, dict[str, str]] = container.attrs["NetworkSettings"]["Networks"]
+    return found[f"{site.stack.project}_{network}"]
 
 
 @after("restart-docker")

@@ -59,8 +59,8 @@ NETWORKS = {
     "parsec-postgres": {"data", "local"},
     "parsec-s3": {"objects", "local"},
     "parsec-smtp": {"data", "local"},
-    "parsec-server": {"data", "objects", "edge"},
-    "parsec-proxy": {"edge"},
+    "parsec-server": {"data", "objects", "edge", "upstream"},
+    "parsec-proxy": {"local", "upstream"},
 }
 # Each port of a container, by the name under which the stack knows it.
 PUBLISHED = {
@@ -89,8 +89,9 @@ SCRATCH = {
     "parsec-s3": {"/tmp"},
     "parsec-smtp": {"/tmp"},
     "parsec-server": {"/tmp"},
-    "parsec-proxy": {"/tmp", "/run", "/var/cache/nginx"},
+    "parsec-proxy": {"/tmp"},
 }
+GIGABYTE = 2**30
 # Seconds that a service has to stop, in both ways.
 GRACE = {
     "parsec-postgres": 30,
@@ -216,6 +217,16 @@ def services_write_only_where_they_must(files: Files) -> None:
 
 
 @about(COMPOSE)
+def every_service_has_its_share(files: Files) -> None:
+    """No service takes more memory, processes or open files than it is given."""
+    for name, service in services(files, COMPOSE).items():
+        memory = 2 if name == "parsec-server" else 1
+        assert int(service["mem_limit"]) == memory * GIGABYTE, name
+        assert service["pids_limit"] == 256, name
+        assert service["ulimits"] == {"nofile": 8192}, name
+
+
+@about(COMPOSE)
 def ports_are_those_of_the_table(files: Files) -> None:
     """Each port has its usual number, on loopback but for the proxy's, and can be moved."""
     moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("docker")}
@@ -237,13 +248,16 @@ def all_ports(flavour: str) -> list[tuple[str, int]]:
 
 @about(COMPOSE)
 def networks_lead_nowhere(files: Files) -> None:
-    """Database and store share networks that lead nowhere; the one for ports carries nothing."""
+    """What is shared leads nowhere; the one for ports carries nothing, the proxy's is hidden."""
     found = files.composed(COMPOSE)
     for name, service in found["services"].items():
         assert set(service["networks"]) == NETWORKS[name], f"{name} is in {service['networks']}"
     networks = found["networks"]
-    assert set(networks) == {"data", "objects", "local", "edge"}
-    assert {name for name, one in networks.items() if one.get("internal")} == {"data", "objects"}
+    assert set(networks) == {"data", "objects", "local", "edge", "upstream"}
+    inner = {name for name, one in networks.items() if one.get("internal")}
+    assert inner == {"data", "objects", "upstream"}
+    hidden = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+    assert networks["upstream"]["driver_opts"] == hidden
     assert networks["local"]["driver_opts"] == {
         "com.docker.network.bridge.enable_icc": "false",
         "com.docker.network.bridge.enable_ip_masquerade": "false",
@@ -356,11 +370,16 @@ def the_store_runs_as_without_docker(files: Files) -> None:
 
 @about(COMPOSE, SITE)
 def the_proxy_gets_its_configuration(files: Files) -> None:
-    """nginx reads the site from where its image looks for one, and cannot change it."""
-    (mount,) = services(files, COMPOSE)["parsec-proxy"]["volumes"]
-    assert mount["source"] == f"{files.folder}/{SITE}", mount
-    assert mount["target"] == "/etc/nginx/conf.d/default.conf", mount
-    assert mount["read_only"] is True, mount
+    """nginx reads the same files as without Docker, and cannot change them; /tmp is its prefix."""
+    proxy = services(files, COMPOSE)["parsec-proxy"]
+    mounts = {mount["source"]: mount["target"] for mount in proxy["volumes"]}
+    assert mounts == {
+        f"{files.folder}/nginx.conf": "/etc/nginx/nginx.conf",
+        f"{files.folder}/{SITE}": "/etc/nginx/site.conf",
+    }, mounts
+    assert all(mount["read_only"] is True for mount in proxy["volumes"])
+    conf = "/etc/nginx/nginx.conf"
+    assert proxy["command"] == ["nginx", "-p", "/tmp", "-c", conf, "-g", "daemon off;"]
 
 
 @about(COMPOSE)
@@ -426,7 +445,7 @@ def settings_hold_with_docker(files: Files) -> None:
     check_settings(
         services(files, COMPOSE)["parsec-server"]["environment"],
         hosts=("parsec-postgres", "parsec-s3", "parsec-smtp"), listens="0.0.0.0", proxy=443,
-        folder="/run/secrets", trusted="172.16.0.0/12,192.168.0.0/16",
+        folder="/run/secrets", trusted="behind-proxy",
     )  # fmt: skip
 
 
@@ -436,7 +455,7 @@ def settings_hold_without_docker(files: Files) -> None:
     check_settings(
         files.sourced(NATIVE, *ENV_FILES),
         hosts=("127.0.0.1",) * 3, listens="127.0.0.1", proxy=8443, folder=".",
-        trusted="127.0.0.1",
+        trusted="nobody",
     )  # fmt: skip
     moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("native")}
     for step, variables in ((0, {}), (ELSEWHERE, moved)):
@@ -644,13 +663,25 @@ def directives(text: str) -> Iterator[tuple[str, str, str]]:
 def the_site_is_as_the_page_explains(files: Files) -> None:
     """Connections are kept, requests spread, the server's certificate checked, TLS is modern."""
     found = [one for one in directives(files.text(SITE)) if one[1] != "proxy_set_header"]
-    assert ("", "resolver", "127.0.0.11 valid=2s") in found
+    assert ("", "resolver", "127.0.0.11 valid=2s ipv6=off") in found
+    assert ("", "server_tokens", "off") in found
     upstream = {name: value for at, name, value in found if at == "upstream parsec-server"}
     assert upstream == {
         "zone": "parsec-server 64k",
-        "server": "parsec-server:6777 resolve",
+        "server": "behind-proxy:6777 resolve max_conns=256",
         "keepalive": "32",
         "keepalive_requests": "100000",
+        "keepalive_timeout": "4s",
+    }
+    events = {name: value for at, name, value in found if at == "upstream parsec-events"}
+    assert events == {
+        "zone": "parsec-events 64k",
+        "server": "behind-proxy:6777 resolve max_conns=1200",
+    }
+    zones = {value for at, name, value in found if not at and name.endswith("_zone")}
+    assert zones == {
+        "$binary_remote_addr zone=clients:1m",
+        "$binary_remote_addr zone=administration:1m rate=2r/s",
     }
     plain: list[tuple[str, str]] = []
     secure: list[tuple[str, str]] = []
@@ -665,6 +696,7 @@ def the_site_is_as_the_page_explains(files: Files) -> None:
     assert dict(secure) == {
         "listen": "443 ssl",
         "http2": "on",
+        "http2_max_concurrent_streams": "32",
         "server_name": "_",
         "ssl_certificate": "/run/secrets/parsec-proxy.crt",
         "ssl_certificate_key": "/run/secrets/parsec-proxy.key",
@@ -672,11 +704,18 @@ def the_site_is_as_the_page_explains(files: Files) -> None:
         "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
         "ssl_session_cache": "shared:parsec:10m",
         "keepalive_requests": "100000",
-        "client_max_body_size": "10m",
+        "add_header": "Strict-Transport-Security $transport_security always",
+        "client_max_body_size": "1m",
+        "limit_conn": "clients 100",
+        "limit_conn_status": "429",
+        "limit_req_status": "429",
+        "proxy_ignore_client_abort": "on",
         "proxy_ssl_trusted_certificate": "/run/secrets/custom-ca.crt",
         "proxy_ssl_verify": "on",
         "proxy_ssl_name": "parsec-server",
         "proxy_http_version": "1.1",
+        "proxy_intercept_errors": "on",
+        "error_page": "500 @error",
     }
 
 
@@ -711,7 +750,8 @@ def events_are_passed_on_at_once(files: Files) -> None:
         assert not re.search(pattern.replace("$", r"\Z"), other), other
     found = [(name, value) for at, name, value in directives(text) if pattern in at]
     assert found == [
-        ("proxy_pass", "https://parsec-server"),
+        ("limit_conn", "clients 1200"),
+        ("proxy_pass", "https://parsec-events"),
         ("proxy_buffering", "off"),
         ("proxy_read_timeout", "1h"),
     ]
@@ -719,22 +759,34 @@ def events_are_passed_on_at_once(files: Files) -> None:
 
 @about("nginx.conf")
 def nginx_writes_into_its_prefix_alone(files: Files) -> None:
-    """One process in the foreground, whose files all lie in its prefix, says errors to its log."""
+    """What it writes lies in its prefix; errors go to its log; it takes many connections."""
     found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
     assert found == {
-        ("", "daemon"): "off",
-        ("", "master_process"): "off",
+        ("", "worker_processes"): "auto",
         ("", "pid"): "nginx.pid",
         ("", "error_log"): "stderr",
-        ("events", "worker_connections"): "1024",
+        ("events", "worker_connections"): "4096",
         ("http", "access_log"): "off",
         ("http", "client_body_temp_path"): "client_body",
         ("http", "proxy_temp_path"): "proxy",
         ("http", "fastcgi_temp_path"): "fastcgi",
         ("http", "uwsgi_temp_path"): "uwsgi",
         ("http", "scgi_temp_path"): "scgi",
-        ("http", "include"): "run/nginx/site.conf",
+        ("http", "include"): "site.conf",
     }
+
+
+@about("nginx.conf", SITE, SUPERVISOR)
+def connections_suffice(files: Files) -> None:
+    """As many clients as may wait for events, each with two connections, and others, fit in."""
+    found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
+    connections = int(found["events", "worker_connections"])
+    waiting, asking = (
+        int(re.findall(rf"upstream {name} {{[^}}]* max_conns=(\d+)", files.text(SITE))[0])
+        for name in ("parsec-events", "parsec-server")
+    )
+    assert 2 * (waiting + asking) < connections
+    assert connections <= int(supervised(files)["supervisord"]["minfds"])
 
 
 def supervised(files: Files) -> RawConfigParser:
@@ -775,6 +827,7 @@ def supervisor_is_its_owners_alone(files: Files) -> None:
         "supervisord": {
             "directory": "%(here)s",
             "umask": "077",
+            "minfds": "8192",
             "logfile": "%(here)s/log/supervisord.log",
             "pidfile": "%(here)s/run/supervisord.pid",
             "childlogdir": "%(here)s/log",

@@ -6,10 +6,17 @@ import http.client
 import json
 import ssl
 import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
-from checks.common import after
+from checks.common import activated, after, values
 from checks.services import flavour_of
+from parsec_stack import smoke
 from parsec_stack.verify.site import Site
+from parsec_stack.verify.tool import output_of
 
 # What the server tells of its interface, written in several ways.
 OF_THE_INTERFACE = (
@@ -21,22 +28,35 @@ SECONDS_OF_AN_ERROR = 2.0
 LOG_OF_A_REQUEST = 64 * 1024
 # nginx takes no longer line of a request (large_client_header_buffers), the server's word included.
 LONGEST_PATH = 8 * 1024 - len("GET  HTTP/1.1\r\n") - 1
+# So many bytes of a body are taken.
+LONGEST_BODY = 1024 * 1024
+# So many requests fail, while so many clients ask something else.
+FAILURES, OTHERS = 60, 3
+ADMINISTRATION = "/administration/organizations"
+RELOAD = ["nginx", "-p", "/tmp", "-c", "/etc/nginx/nginx.conf", "-s", "reload"]
 POLL = 0.05
 
 
-def answer(site: Site, port: str, method: str, path: str) -> tuple[int, str]:
+def answer(
+    site: Site, port: str, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, str]:
     """Status and text of what is answered at the port to the path as it is written."""
-    ca_file = site.folder / "custom-ca.crt"
-    context = ssl.create_default_context(cafile=str(ca_file))
-    connection = http.client.HTTPSConnection(
-        "localhost", site.stack.ports[port], timeout=20, context=context
-    )
-    try:
-        connection.request(method, path)
-        answered = connection.getresponse()
+    with connection(site, port) as asked:
+        asked.request(method, path, body, headers)
+        answered = asked.getresponse()
         return answered.status, answered.read().decode(errors="replace")
+
+
+@contextmanager
+def connection(site: Site, port: str) -> Iterator[http.client.HTTPSConnection]:
+    """A connection to the port."""
+    context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
+    number = site.stack.ports[port]
+    opened = http.client.HTTPSConnection("localhost", number, timeout=20, context=context)
+    try:
+        yield opened
     finally:
-        connection.close()
+        opened.close()
 
 
 def records_of(site: Site, path: str) -> list[str]:
@@ -83,3 +103,132 @@ def what_a_request_logs_is_bounded(site: Site) -> None:
     assert answer(site, "PROXY", "GET", path)[0] == 404
     assert answer(site, "PROXY", "GET", f"{path}xx")[0] == 414
     assert len(records_of(site, mark)[0]) < LOG_OF_A_REQUEST
+
+
+@after("proxy-check-native", "proxy-check-docker")
+def an_error_costs_nobody_else_an_answer(site: Site) -> None:
+    """Who asks after a request that failed inside the server is answered; nothing is sent twice."""
+    import parsec._parsec as parsec
+
+    from parsec_stack import client
+
+    device = smoke.new_organization(site.stack, smoke.server_of(site.stack))
+    path, body = f"/authenticated/{device.organization}", {"Content-Type": client.MSGPACK}
+    command = parsec.authenticated_cmds.latest.ping.Req(ping="x").dump()
+    ended, failed = Event(), Counter[int]()
+    with ThreadPoolExecutor(OTHERS) as pool:
+        others = [pool.submit(keep_asking, site, ended) for _ in range(OTHERS)]
+        try:
+            for _ in range(FAILURES):
+                headers = device.headers() | body | {"Api-Version": client.API_VERSION}
+                failed[answer(site, "PROXY", "POST", path, command, **headers)[0]] += 1
+        finally:
+            ended.set()
+    answered = sum((other.result() for other in others), Counter[int]())
+    assert failed == {500: FAILURES}, failed
+    assert set(answered) == {200}, answered
+    log = flavour_of(site).log_tail(site.stack, "parsec-server", 10_000)
+    sent = [line for line in log.splitlines() if f"POST {path} HTTP" in line and " 500" in line]
+    assert len(sent) == FAILURES, f"{len(sent)} requests for {FAILURES}"
+
+
+def keep_asking(site: Site, ended: Event) -> Counter[int]:
+    """Ask the proxy again and again, until others have ended; what was answered."""
+    answered: Counter[int] = Counter()
+    with connection(site, "PROXY") as asked:
+        while not ended.is_set():
+            asked.request("GET", "/")
+            answer = asked.getresponse()
+            answer.read()
+            answered[answer.status] += 1
+    return answered
+
+
+@after("proxy-check-native", "proxy-check-docker")
+def bodies_are_bounded(site: Site) -> None:
+    """The proxy takes bodies as long as the server does, and no longer ones, on every path."""
+    for path in ("/", "/anonymous/NoSuch", "/authenticated/NoSuch", "/administration/x"):
+        assert answer(site, "PROXY", "POST", path, bytes(LONGEST_BODY + 1))[0] == 413, path
+    assert answer(site, "PROXY", "POST", "/anonymous/NoSuch", bytes(LONGEST_BODY))[0] != 413
+    headers = {"Api-Version": "5.3", "Content-Type": "application/msgpack"}
+    long = bytes(LONGEST_BODY + 1)
+    assert answer(site, "SERVER", "POST", "/anonymous/NoSuch", long, **headers)[0] in (404, 413)
+
+
+@after("proxy-check-native", "proxy-check-docker")
+def browsers_stay_with_tls(site: Site) -> None:
+    """The proxy tells its version to nobody, and browsers to stay with TLS, but for localhost."""
+    told = {}
+    for host in ("localhost", "files.example.com"):
+        with connection(site, "PROXY") as asked:
+            asked.request("GET", "/", headers={"Host": host})
+            answered = asked.getresponse()
+            told[host] = answered.getheader("Strict-Transport-Security")
+            assert answered.getheader("Server") == "nginx"
+    assert told == {"localhost": None, "files.example.com": "max-age=31536000"}
+
+
+def administer(site: Site) -> tuple[int, str]:
+    """What the proxy answers to who creates an organization with the right token."""
+    token = values(site.folder / "parsec-admin-token.env")["PARSEC_ADMINISTRATION_TOKEN"]
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    body = json.dumps({"organization_id": "ThroughProxy"}).encode()
+    return answer(site, "PROXY", "POST", ADMINISTRATION, body, **headers)
+
+
+@after("proxy-check-native", "proxy-check-docker")
+def administrators_are_let_in_by_their_address(site: Site) -> None:
+    """Nobody administrates through the proxy, but from where the site allows it.
+
+    The link of the organization that is made then leads to the proxy.
+    """
+    assert administer(site)[0] == 403
+    path = site.folder / "parsec-nginx.conf"
+    kept = path.read_text()
+    try:
+        # In place, for the container has this file and no other.
+        path.write_text(kept.replace("deny all;", f"allow {own_address(site)};\n        deny all;"))
+        apply_site(site)
+        link = eventually(site, 200)
+    finally:
+        path.write_text(kept)
+        apply_site(site)
+    host = f"parsec3://localhost:{site.stack.ports['PROXY']}/"
+    assert json.loads(link)["bootstrap_url"].startswith(host), "the link leads elsewhere"
+    eventually(site, 403)
+    guesses = Counter(administer(site)[0] for _ in range(30))
+    assert guesses[429], guesses
+
+
+def own_address(site: Site) -> str:
+    """From where the proxy sees this machine's clients come."""
+    if site.flavour == "native":
+        return "127.0.0.1"
+    from checks.containers import network_of
+
+    return network_of(site, "parsec-proxy", "local")["Gateway"]
+
+
+def apply_site(site: Site) -> None:
+    """Let nginx read the site anew."""
+    if site.flavour == "native":
+        restart = ["supervisorctl", "--configuration", "supervisord.conf", "restart"]
+        said = output_of([*restart, "parsec-proxy"], site.folder, activated(site))
+        assert not said.status, said.last_line
+    else:
+        proxy = flavour_of(site).containers(site.stack)["parsec-proxy"]
+        assert proxy.exec_run(RELOAD).exit_code == 0
+
+
+def eventually(site: Site, wanted: int) -> str:
+    """The answer to an administrator, once it is of this kind."""
+    deadline = time.monotonic() + site.patience
+    while True:
+        try:
+            status, text = administer(site)
+        except OSError:
+            status, text = 0, ""
+        if status == wanted:
+            return text
+        assert time.monotonic() < deadline, f"an administrator is answered {status}"
+        time.sleep(1.0)  # faster would be too many guesses

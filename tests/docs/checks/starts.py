@@ -89,7 +89,7 @@ class Stage:
         self.folder, self.notes, self.programs = base / "files", base / "notes", base / "programs"
         for folder in (self.folder, self.notes, self.programs):
             folder.mkdir()
-        for name in (script, NATIVE, *ENV_FILES, SITE):
+        for name in (script, NATIVE, *ENV_FILES, SITE, "nginx.conf"):
             (self.folder / name).write_text(files.text(name))
         (self.folder / script).chmod(0o755)
         if script == "run-parsec-s3":
@@ -365,7 +365,7 @@ def the_catcher_starts_as_the_page_says(files: Files) -> None:
     needs_its_settings(files, "run-parsec-smtp", (NATIVE,))
 
 
-@about("run-parsec-proxy", SITE)
+@about("run-parsec-proxy", SITE, "nginx.conf")
 def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
     """nginx gets the site of the page, moved to loopback, the reader's ports and folder."""
     with stage(files, "run-parsec-proxy") as place:
@@ -373,27 +373,34 @@ def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
             (nginx,) = place.starts()
             assert (place.folder / "run" / "nginx" / "logs").is_dir()
             site = (place.folder / "run" / "nginx" / "site.conf").read_text()
+            main = (place.folder / "run" / "nginx" / "nginx.conf").read_text()
         folder = place.folder
         place.act("sed", "exit 1")
         place.starts_nothing("sed fails")
-    assert nginx.arguments == ["-e", "stderr", "-p", "run/nginx", "-c", f"{folder}/nginx.conf"]
+    single = "daemon off; master_process off;"
+    prefix = ["-e", "stderr", "-p", "run/nginx"]
+    assert nginx.arguments == [*prefix, "-c", "nginx.conf", "-g", single]
+    assert main == files.text("nginx.conf")
     before, after = (set(directives(text)) for text in (files.text(SITE), site))
     server, http, https = (MOVED[name] for name in ("SERVER", "PROXY_HTTP", "PROXY"))
     gone = {(name, value) for _, name, value in before - after}
     come = {(name, value) for _, name, value in after - before}
     secrets = {(name, value) for _, name, value in before if value.startswith("/run/secrets/")}
     assert gone == {
-        ("resolver", "127.0.0.11 valid=2s"), ("server", "parsec-server:6777 resolve"),
+        ("resolver", "127.0.0.11 valid=2s ipv6=off"),
+        ("server", "behind-proxy:6777 resolve max_conns=256"),
+        ("server", "behind-proxy:6777 resolve max_conns=1200"),
         ("listen", "80"), ("listen", "443 ssl"), ("return", "301 https://$host$request_uri"),
         *secrets,
     }, gone  # fmt: skip
     assert come == {
-        ("server", f"127.0.0.1:{server}"),
+        ("server", f"127.0.0.1:{server} max_conns=256"),
+        ("server", f"127.0.0.1:{server} max_conns=1200"),
         ("listen", f"127.0.0.1:{http}"), ("listen", f"127.0.0.1:{https} ssl"),
         ("return", f"301 https://$host:{https}$request_uri"),
         *((name, value.replace("/run/secrets", str(folder))) for name, value in secrets),
     }, come  # fmt: skip
-    needs_its_settings(files, "run-parsec-proxy", (NATIVE, SITE))
+    needs_its_settings(files, "run-parsec-proxy", (NATIVE, SITE, "nginx.conf"))
 
 
 @about("run-parsec-server", NATIVE, *ENV_FILES)
