@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,10 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from parsec_stack import native
 from parsec_stack.docker import COMPOSE_FILE
+from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, ROOT, Flavour, Stack
+from parsec_stack.verify.site import free_offset
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000
@@ -39,7 +43,10 @@ def main() -> None:
     for name in arguments.what:
         if name not in MEASURES:
             parser.error(f"unknown measurement {name}: choose of {', '.join(MEASURES)}")
-        MEASURES[name](arguments.runs)
+        try:
+            MEASURES[name](arguments.runs)
+        except (StackError, subprocess.TimeoutExpired) as error:
+            sys.exit(f"error: {error}")
 
 
 def deploy(runs: int) -> None:
@@ -145,9 +152,10 @@ def folder() -> Iterator[Path]:
         yield Path(name) / "s"
 
 
+@functools.cache
 def stack_of(path: Path, flavour: Flavour = "native") -> Stack:
-    """The stack of a measurement, away from the usual ports."""
-    return Stack(path, flavour, 11000)
+    """The stack of a measurement, on ports that are free."""
+    return Stack(path, flavour, free_offset(path, flavour))
 
 
 def environment(path: Path, flavour: Flavour = "native") -> dict[str, str]:
@@ -173,8 +181,20 @@ def seconds(
     )
     elapsed = time.perf_counter() - started
     if answer.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{answer.stdout}{answer.stderr}")
+        give_up(path, flavour, f"{' '.join(command)} failed:\n{answer.stdout}{answer.stderr}")
     return elapsed
+
+
+def give_up(path: Path, flavour: Flavour, reason: str) -> NoReturn:
+    """End the benchmark with the reason; nothing of the measured stack stays."""
+    if (path / ".stack.json").exists():
+        command = ["invoke", "destroy", "--yes"]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(path, flavour), capture_output=True, text=True
+        )
+        if done.returncode:
+            reason += f"\nits services could not be stopped either: {done.stderr}"
+    sys.exit(f"error: {reason.strip()}")
 
 
 def take_down(path: Path) -> None:
@@ -190,16 +210,24 @@ def by_hand(path: Path) -> float:
     with log.open("w") as out:
         answer = subprocess.run(
             ["bash", str(Path(__file__).parent / "by-hand.sh")],
-            cwd=path, env=environment(path), stdout=out, timeout=300,
+            cwd=path, env=environment(path), stdout=out, stderr=subprocess.PIPE, text=True,
+            timeout=300,
         )  # fmt: skip
     elapsed = time.perf_counter() - started
     for pid in log.read_text().split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGTERM)
     if answer.returncode:
-        sys.exit("by-hand.sh failed")
+        sys.exit(f"error: by-hand.sh failed:\n{answer.stderr.strip()}{last_words(path)}")
     await_free_ports(stack_of(path))
     return elapsed
+
+
+def last_words(path: Path) -> str:
+    """What each of the script's services said last."""
+    logs = sorted((path / "log").glob("*.log"))
+    texts = {log.name: log.read_text(errors="replace").strip() for log in logs}
+    return "".join(f"\n{name}: {text.splitlines()[-1]}" for name, text in texts.items() if text)
 
 
 def await_free_ports(stack: Stack) -> None:
