@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -95,15 +96,9 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     say(f"up: services, {stack.flavour} flavour{hint(stack)}, in {shown(stack.folder)}")
     prepare(stack)
     check_files(stack)
-    flavour.check(stack)
-    stack.remember(started=True, running=True)
     complete = stack.state.get("complete")
-    # The guide's command waits until all are healthy; a server that comes back need not.
-    if not flavour.is_up(stack):
-        if complete and flavour.STARTS_SINGLY:
-            flavour.start_missing(stack, SUPPORTING)
-        else:
-            run(stack, "up")
+    require_data(stack)
+    start_services(stack)
     lacking = await_schema(stack) if complete else []
     wanted = SERVICES if complete and not lacking else SUPPORTING
     flavour.start_missing(stack, wanted)
@@ -114,17 +109,62 @@ def up(stack: Stack, *, wait: bool = True) -> None:
         say("next: invoke backup migrate")
     elif wait and not complete:
         say("next: invoke migrate bucket")
+    if wait and wanted == SERVICES:
+        drop_replaced(stack)
+
+
+def start_services(stack: Stack) -> None:
+    """Start the services that the server needs, and it too if the stack has been completed."""
+    flavour = flavour_of(stack)
+    flavour.check(stack)
+    stack.remember(started=True, running=True)
+    # The guide's command waits until all are healthy; a server that comes back need not.
+    if not flavour.is_up(stack):
+        if stack.state.get("complete") and flavour.STARTS_SINGLY:
+            flavour.start_missing(stack, SUPPORTING)
+        else:
+            run(stack, "up")
+
+
+def require_data(stack: Stack) -> None:
+    """Raise StackError if the stack has lost data: it may not begin anew by itself."""
+    if lost := lost_data(stack):
+        raise StackError(
+            f"the data of this stack are gone: {' and '.join(lost)} "
+            f"{'are' if lost[1:] else 'is'} missing. Put them back (is their disk mounted?); "
+            "or go on with what a backup has, by 'invoke restore'"
+        )
+
+
+def holds_data(stack: Stack) -> bool:
+    """Has the stack been brought so far that its data may not vanish unseen?"""
+    return bool(stack.state.get("migrated") or stack.state.get("complete"))
+
+
+def lost_data(stack: Stack) -> list[str]:
+    """What is missing of the data of a stack that has had some."""
+    if not holds_data(stack):
+        return []
+    missing: list[str] = flavour_of(stack).missing_data(stack)
+    return missing
 
 
 def await_schema(stack: Stack) -> list[str]:
     """The migrations that the database lacks, as soon as it answers.
 
-    Raises StackError if it is newer than the server, which must then not be started.
+    Raises StackError if it is newer than the server, which must then not be started, and if it
+    is empty though it was not.
     """
     flavour = flavour_of(stack)
     flavour.start_missing(stack, ("parsec-postgres",))
     settle(stack, ("parsec-postgres",))
-    return schema.pending(flavour.migrations(stack) or [], flavour.packaged(stack))
+    applied = flavour.migrations(stack)
+    if not applied and holds_data(stack):
+        raise StackError(
+            "the database of this stack is empty, and was not before: put its data back; "
+            "or go on with what a backup has, by 'invoke restore'"
+        )
+    return schema.pending(applied or [], flavour.packaged(stack))
 
 
 def require_schema(stack: Stack, *, migrated: bool = True) -> None:
@@ -159,12 +199,15 @@ def migrate(stack: Stack, *, wait: bool = True) -> None:
     require_up(stack)
     if await_schema(stack):
         run(stack, "migrate")
+        stack.remember(migrated=True)
         if stack.state.get("complete"):
             run(stack, "restart")
     else:
         say("  nothing to do: the schema is up to date")
     if wait:
         settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
+    if wait and stack.state.get("complete"):
+        drop_replaced(stack)
 
 
 def bucket(stack: Stack) -> None:
@@ -215,15 +258,74 @@ def backup(stack: Stack) -> None:
 
 
 def restore(stack: Stack, *, confirmed: bool) -> None:
-    """Put the database back as the backup has it; the server is stopped and stays so."""
+    """Put the database back as the backup has it, and start the server on it.
+
+    Nothing is stopped before the backup has been read to its end; what it replaces is dropped
+    when the server has answered.
+    """
     say("restore: database")
-    require_up(stack)
+    flavour = flavour_of(stack)
+    require_backup(stack.folder / BACKUP)
+    lost = lost_data(stack)
     if not confirmed:
-        ask(f"replace the database of the stack in {stack.folder} by the one of its backup?")
-    settle(stack, ("parsec-postgres",))
-    run(stack, "stop-server")
-    run(stack, "restore")
-    say("next: invoke up")
+        also = f" and go on without {' and '.join(lost)}" if lost else ""
+        ask(f"replace the database of the stack in {stack.folder} by the one of its backup{also}?")
+    prepare(stack)
+    check_files(stack)
+    if lost:
+        flavour.begin_anew(stack)
+    if lost or not flavour.is_up(stack):
+        start_services(stack)
+    flavour.start_missing(stack, SUPPORTING)
+    settle(stack, SUPPORTING)
+    run(stack, "check-backup")
+    with server_stopped(stack):
+        run(stack, "restore")
+        stack.remember(replaced=True)
+    if lost:
+        run(stack, "bucket")
+    if stack.state.get("complete"):
+        resume(stack)
+    else:
+        say("next: invoke migrate bucket")
+
+
+def require_backup(path: Path) -> None:
+    """Raise StackError unless there is a backup."""
+    if not path.exists() or not path.stat().st_size:
+        raise StackError(f"{path} is missing or empty: there is no backup; nothing was changed")
+
+
+@contextmanager
+def server_stopped(stack: Stack) -> Iterator[None]:
+    """Stop the server meanwhile; whatever fails, one that ran runs again."""
+    flavour = flavour_of(stack)
+    served = flavour.server_runs(stack)
+    try:
+        run(stack, "stop-server")
+        yield
+    except BaseException:
+        if served:
+            flavour.start_missing(stack, ("parsec-server",))
+        raise
+
+
+def resume(stack: Stack) -> None:
+    """Start the server on the database that was put back, unless that must be migrated first."""
+    if lacking := await_schema(stack):
+        say(f"the database lacks {len(lacking)} of this server's migrations")
+        say("next: invoke migrate")
+        return
+    flavour_of(stack).start_missing(stack, SERVICES)
+    settle(stack, SERVICES)
+    drop_replaced(stack)
+
+
+def drop_replaced(stack: Stack) -> None:
+    """Drop what the database held before a restore, now that the server has answered."""
+    if stack.state.get("replaced"):
+        run(stack, "drop-replaced")
+        stack.remember(replaced=False)
 
 
 def down(stack: Stack) -> None:
@@ -240,7 +342,7 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
     """Remove the services, their data and the secrets: all that this stack has made."""
     flavour = flavour_of(stack)
     if not confirmed:
-        ask(f"destroy the stack in {stack.folder}, with its data and secrets?")
+        ask(f"destroy the stack in {stack.folder}, with its data, backups and secrets?")
     down(stack)
     flavour.remove(stack)
     kept = ownership.remove(stack)

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from parsec_stack import composition, logs, probes, schema
-from parsec_stack.console import say, warn
+from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder, told
 from parsec_stack.service import Service
@@ -219,7 +219,6 @@ def check(stack: Stack) -> None:
     if problem := engine_problem():
         raise StackError(problem)
     write_settings(stack)
-    notice_loss(stack)
     check_keys(stack)
     check_names(stack)
     if not is_up(stack):
@@ -228,11 +227,15 @@ def check(stack: Stack) -> None:
     fetch_images(stack)
 
 
-def notice_loss(stack: Stack) -> None:
-    """Forget that the stack was completed if its data are gone, as after ``down --volumes``."""
-    if stack.state.get("complete") and not volumes(stack):
-        warn("note: this stack's volumes are gone: it begins anew, with an empty database")
-        stack.remember(complete=False)
+def missing_data(stack: Stack) -> list[str]:
+    """The volumes of the database and the object store that the engine does not have."""
+    there = {volume.name for volume in volumes(stack)}
+    names = (f"{stack.project}_{name}" for name in ("postgres", "s3"))
+    return [f"the volume {name}" for name in names if name not in there]
+
+
+def begin_anew(stack: Stack) -> None:
+    """Let missing data be made anew: compose makes volumes by itself."""
 
 
 def volumes(stack: Stack) -> list[Volume]:

@@ -91,6 +91,27 @@ def check(stack: Stack) -> None:
             check_socket(path)
 
 
+# Where data lie, and what must be there when they do.
+DATA = {"data/postgres": "PG_VERSION", "data/s3": ""}
+# Says of each that it was made once, and is never made again by itself (run-parsec-...).
+MADE = "made"
+
+
+def missing_data(stack: Stack) -> list[str]:
+    """The folders of the database and the object store that are not there."""
+    return [
+        str(stack.folder / place)
+        for place, content in DATA.items()
+        if not (stack.folder / place / content).exists()
+    ]
+
+
+def begin_anew(stack: Stack) -> None:
+    """Let missing data be made anew."""
+    for place in missing_data(stack):
+        (stack.folder / MADE / Path(place).name).unlink(missing_ok=True)
+
+
 def inner_ports(stack: Stack) -> Iterator[tuple[str, int]]:
     """Every port that the services will take, with the name of the service."""
     owners = {"POSTGRES": 0, "S3": 1, "S3_CONSOLE": 1, "SMTP": 2, "INBOX": 2, "SERVER": 4}

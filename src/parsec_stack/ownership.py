@@ -22,10 +22,19 @@ MADE = (
     *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx", "run/*.sock"),
     *("secrets/postgres-password", "secrets/s3-*", "secrets/mail-users"),
     *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
-    *("parsec.dump", "migrate.log", "issued-certificates.txt", ".setup-tls.*", LOCK),
+    *(
+        "made/postgres",
+        "made/s3",
+        "parsec.dump",
+        "parsec.[0-9]*.dump",
+        "migrate.log",
+        "issued-certificates.txt",
+        ".setup-tls.*",
+        LOCK,
+    ),
 )
 # The folders in which these lie; they go when they are empty.
-FOLDERS = ("data", "log", "run", "secrets")
+FOLDERS = ("data", "log", "made", "run", "secrets")
 # The names of keys and certificates (setup-tls.sh), and where it notes those that it has made.
 CERTIFIED = (
     "custom-ca",

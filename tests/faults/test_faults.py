@@ -7,6 +7,7 @@ again, and where clients were writing the number of blocks that were acknowledge
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -287,6 +288,84 @@ def await_refusal(stack: Stack) -> None:
             if "certificate has expired" in str(error):
                 return
         time.sleep(POLL)
+
+
+@pytest.mark.timeout(300)
+def test_a_torn_backup(stack: Stack) -> None:
+    """A backup that was cut short is refused while everything runs on, and so is a missing one."""
+    traces = smoke.write(stack)
+    assert invoke(stack, "backup").returncode == 0
+    dump = stack.folder / "parsec.dump"
+    whole = dump.read_bytes()
+    for content in (whole[: whole.index(b"\x78\x9c") + 100], b""):
+        dump.write_bytes(content)
+
+        done = invoke(stack, "restore", "--yes")
+
+        assert done.returncode == 1
+        assert (
+            "check-backup.sh: parsec.dump is" in done.stdout or "nothing was changed" in done.stderr
+        )
+        assert probes.serves_parsec(stack.ports["SERVER"], stack.folder / "custom-ca.crt")
+    dump.write_bytes(whole)
+    smoke.read_back(stack, traces)
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_database(stack: Stack) -> None:
+    """A stack whose database has gone makes no empty one; the backup brings it back."""
+    traces = smoke.write(stack)
+    assert invoke(stack, "backup", "down").returncode == 0
+    if stack.flavour == "native":
+        lost = str(stack.folder / "data" / "postgres")
+        shutil.rmtree(lost)
+    else:
+        lost = f"{stack.project}_postgres"
+        docker.engine().volumes.get(lost).remove()
+
+    refused = invoke(stack, "up")
+
+    assert refused.returncode == 1
+    assert f"{lost} is missing" in refused.stderr
+    assert "or go on with what a backup has, by 'invoke restore'" in refused.stderr
+    assert (
+        len(docker.volumes(stack)) == 1 if stack.flavour == "docker" else not os.path.exists(lost)
+    )
+
+    done = invoke(stack, "restore", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    await_service(stack)
+    smoke.read_back(stack, traces, within=SERVES_WITHIN)
+
+
+@pytest.mark.timeout(300)
+def test_an_empty_database(stack: Stack) -> None:
+    """A complete stack whose database somebody has made anew is told apart from a fresh one."""
+    traces = smoke.write(stack)
+    assert invoke(stack, "backup").returncode == 0
+    empty_database(stack)
+
+    for tasks in (("up",), ("migrate",), ("restart",)):
+        refused = invoke(stack, *tasks)
+        assert refused.returncode == 1
+        assert "is empty, and was not before" in refused.stderr
+    assert invoke(stack, "backup").returncode == 1
+
+    done = invoke(stack, "restore", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    smoke.read_back(stack, traces, within=SERVES_WITHIN)
+
+
+def empty_database(stack: Stack) -> None:
+    """Leave the database as it is when it has just been made."""
+    statement = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    command = ["psql", "--username=parsec", "--command", statement]
+    if stack.flavour == "docker":
+        done = docker.containers(stack)["parsec-postgres"].exec_run(command)
+        assert done.exit_code == 0, done.output
+    else:
+        client = ["./database-client", *command]
+        subprocess.run(client, cwd=stack.folder, env=stack.environment(), check=True)
 
 
 @pytest.mark.timeout(300)

@@ -47,6 +47,7 @@ class Flavour:
         """Begin with a database that has these migrations."""
         self.applied = applied
         self.done: list[str] = []
+        self.lost: list[str] = []
 
     def migrations(self, stack: Stack) -> list[str]:
         """Those of the database."""
@@ -70,6 +71,14 @@ class Flavour:
 
     def check(self, stack: Stack) -> None:
         """Nothing keeps the services from starting."""
+
+    def missing_data(self, stack: Stack) -> list[str]:
+        """What data the stack has lost."""
+        return self.lost
+
+    def begin_anew(self, stack: Stack) -> None:
+        """Note that the data are given up."""
+        self.done.append("anew")
 
 
 @pytest.fixture
@@ -122,6 +131,119 @@ def test_up_starts_the_server(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> 
     assert "parsec-server" in flavour.done
 
 
+@pytest.mark.parametrize("task", ["up", "migrate", "bucket", "restart"])
+def test_empty_database_is_no_older_one(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, task: str
+) -> None:
+    """A stack that had data neither migrates an empty database nor backs it up."""
+    flavour = with_database(monkeypatch, [])
+
+    with pytest.raises(StackError, match="is empty, and was not before"):
+        getattr(deployment, task)(stack)
+
+    assert flavour.done == ["parsec-postgres"]
+
+
+def test_lost_data_are_not_made_anew(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Nothing is started where data were and are no more."""
+    flavour = with_database(monkeypatch, KNOWN)
+    flavour.lost = ["the volume of the database", "that of the objects"]
+
+    with pytest.raises(StackError, match="and that of the objects are missing"):
+        deployment.up(stack)
+
+    assert flavour.done == []
+
+
+def test_new_stack_has_lost_nothing(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """What was never there is made."""
+    flavour = with_database(monkeypatch, [])
+    flavour.lost = ["the volume of the database"]
+    stack.state.clear()
+
+    deployment.up(stack)
+
+    assert "parsec-s3" in flavour.done
+
+
+def restorable(monkeypatch: pytest.MonkeyPatch, stack: Stack, fails: str = "") -> Flavour:
+    """A stack with a backup whose server runs; the block that ``fails`` does."""
+    flavour = with_database(monkeypatch, KNOWN)
+    monkeypatch.setattr(flavour, "server_runs", lambda stack: True)
+
+    def run(stack: Stack, name: str) -> None:
+        flavour.done.append(name)
+        if name == fails:
+            raise StackError(name)
+
+    monkeypatch.setattr(deployment, "run", run)
+    (stack.folder / "parsec.dump").write_text("dump")
+    return flavour
+
+
+def test_restore(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """The backup is read first, and what it replaces is dropped when the server has answered."""
+    flavour = restorable(monkeypatch, stack)
+
+    deployment.restore(stack, confirmed=True)
+
+    blocks = [name for name in flavour.done if not name.startswith("parsec-")]
+    assert blocks == ["check-backup", "stop-server", "restore", "drop-replaced"]
+    assert flavour.done[-2] == "parsec-server"
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_restore_without_a_backup(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, content: str | None
+) -> None:
+    """Without a backup, or with an empty one, nothing is touched."""
+    flavour = restorable(monkeypatch, stack)
+    path = stack.folder / "parsec.dump"
+    path.unlink() if content is None else path.write_text(content)
+
+    with pytest.raises(StackError, match="nothing was changed"):
+        deployment.restore(stack, confirmed=True)
+
+    assert flavour.done == []
+
+
+def test_restore_of_a_damaged_backup(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Nothing is stopped for a backup that cannot be read."""
+    flavour = restorable(monkeypatch, stack, fails="check-backup")
+
+    with pytest.raises(StackError):
+        deployment.restore(stack, confirmed=True)
+
+    assert flavour.done[-1] == "check-backup"
+
+
+@pytest.mark.parametrize("fails", ["stop-server", "restore"])
+def test_restore_that_fails_leaves_the_server_running(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, fails: str
+) -> None:
+    """Whatever goes wrong, the server that ran is started again."""
+    flavour = restorable(monkeypatch, stack, fails=fails)
+
+    with pytest.raises(StackError):
+        deployment.restore(stack, confirmed=True)
+
+    assert flavour.done[-2:] == [fails, "parsec-server"]
+
+
+def test_restored_database_that_is_older(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """What was replaced stays while the server cannot answer: it wants a migration first."""
+    flavour = restorable(monkeypatch, stack)
+    flavour.applied = ["one"]
+
+    deployment.restore(stack, confirmed=True)
+    assert "drop-replaced" not in flavour.done
+
+    flavour.applied = KNOWN
+    deployment.up(stack)
+
+    assert flavour.done[-1] == "drop-replaced"
+
+
 @pytest.mark.parametrize("task", ["bucket", "restart"])
 def test_older_database_is_refused(
     monkeypatch: pytest.MonkeyPatch, stack: Stack, task: str
@@ -136,7 +258,7 @@ def test_older_database_is_refused(
 def test_restart_before_the_first_migration(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     """A stack that was never completed can be restarted."""
     flavour = with_database(monkeypatch, [])
-    stack.state["complete"] = False
+    stack.state.clear()
 
     deployment.restart(stack)
 

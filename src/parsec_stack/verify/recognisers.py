@@ -27,7 +27,7 @@ from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.tool import output_of
 
 # How the names end of what the guide's commands make.
-ENDINGS = "env|key|crt|csr|json|log|txt"
+ENDINGS = "dump|env|key|crt|csr|json|log|txt"
 # What the library knows: "1.0" and so on.
 TLS_VERSIONS = {
     name.removeprefix("TLSv").replace("_", ".") if "_" in name else f"{name[-1]}.0"

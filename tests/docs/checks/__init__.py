@@ -4,6 +4,7 @@ Each check is one sentence, its docstring; it raises AssertionError with what it
 """
 
 from checks import (
+    backups,
     catcher,
     certificates,
     containers,
@@ -22,6 +23,7 @@ from checks import (
 from checks.common import registry
 
 __all__ = [
+    "backups",
     "catcher",
     "certificates",
     "containers",

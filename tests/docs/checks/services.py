@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from checks.common import activated, after, mode, unchanged_by, values
+from checks.common import activated, after, unchanged_by, values
 from parsec_stack import inbox, logs, native, probes, schema, store
 from parsec_stack.shell import without_ansi
 from parsec_stack.stack import PORTS, SERVICES
@@ -141,19 +141,6 @@ def nobody_can_write(site: Site) -> None:
     assert not probes.listens(site.stack.ports["SERVER"]), "the server still answers"
 
 
-@after("backup-native", "backup-docker", prepares=True)
-def the_backup_is_private(site: Site) -> None:
-    """The backup can be read by its owner alone; what follows needs it."""
-    assert mode(site.folder / "parsec.dump") == 0o600
-    lose_the_database(site)
-
-
-def lose_the_database(site: Site) -> None:
-    """Drop all tables, so that only the backup can bring them back."""
-    in_database(site, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", trust_of(site))
-    assert flavour_of(site).migrations(site.stack) is None
-
-
 def trust_of(site: Site) -> ssl.SSLContext:
     """A TLS client that trusts the site's CA alone."""
     return ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
@@ -196,13 +183,7 @@ def the_database_speaks_tls_alone(site: Site) -> None:
         raise AssertionError("the password is taken without TLS 1.3")
 
 
-@after("restore-native", "restore-docker")
-def the_restored_database_is_complete(site: Site) -> None:
-    """The database that was put back has the schema that it had."""
-    the_schema_is_complete(site)
-
-
-@after("restart-native", "restart-docker")
+@after("restart-native", "restart-docker", prepares=True)
 def what_was_written_is_there_after_a_restore(site: Site) -> None:
     """What a client wrote before the backup can be read again."""
     from parsec_stack import smoke

@@ -202,6 +202,9 @@ def the_database_is_created_once(files: Files) -> None:
         _, again = place.starts()
         assert again.arguments == server.arguments
         assert [path.name for path in left.parent.iterdir()] == ["postgres"]
+        shutil.rmtree(left.parent)
+        place.starts_nothing("the database has gone")
+        assert not list(left.parent.iterdir())
 
 
 @about("run-parsec-postgres")
