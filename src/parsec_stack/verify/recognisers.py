@@ -262,8 +262,10 @@ def header(claim: Claim, known: Sources) -> Finding | None:
 @recognises("nginx directive")
 def nginx_directive(claim: Claim, known: Sources) -> Finding | None:
     """A directive of the proxy's configuration, with the beginning of its arguments."""
-    written = re.fullmatch(r"[a-z_]+( [\w.]+)*", claim.text)
-    return holds_if(written and re.search(rf"^\s*{claim.text}(\s|;)", known.nginx, re.MULTILINE))
+    written = re.fullmatch(r"[a-z][a-z0-9_]*( [\w.]+)*", claim.text)
+    # The lines of a map are values.
+    directives = re.sub(r"^map .*?^}", "", known.nginx, flags=re.MULTILINE | re.DOTALL)
+    return holds_if(written and re.search(rf"^\s*{claim.text}(\s|;)", directives, re.MULTILINE))
 
 
 @recognises("nginx variable")

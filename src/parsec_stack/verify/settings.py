@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 
 from parsec_stack import options
@@ -32,7 +33,8 @@ def misuse(name: str, known: Sources) -> str:
         return f"the server reads {name} without effect: set it on the command line, or not at all"
     if name.startswith("PARSEC_"):
         return "" if name in options.variables() else f"the server reads no variable {name}"
-    used = re.search(rf"\$\{{?{name}\b", known.code) or name in of_the_s3_client()
+    libraries = of_the_s3_client() | of_the_tls_library()
+    used = re.search(rf"\$\{{?{name}\b", known.code) or name in libraries
     return "" if used else f"nobody reads {name}: no file, no command and no library"
 
 
@@ -42,3 +44,9 @@ def of_the_s3_client() -> set[str]:
 
     named = (row[1] for row in BOTOCORE_DEFAUT_SESSION_VARIABLES.values() if row[1])
     return {name for one in named for name in ([one] if isinstance(one, str) else one)}
+
+
+def of_the_tls_library() -> set[str]:
+    """The variables that tell the server's TLS library whom to trust."""
+    paths = ssl.get_default_verify_paths()
+    return {paths.openssl_cafile_env, paths.openssl_capath_env}
