@@ -24,15 +24,8 @@ KNOWN = {
     "test_no_process_is_root": "an account of its own for what root starts",
     "test_ports": "a login or a certificate at every port",
     "test_tls": "TLS at every port",
-    "test_descriptions": "a proxy that hides them",
-    "test_rapid_reset": "a bound on streams",
     "test_malformed_requests": "a server that outlives them",
-    "test_idle_streams": "enough connections of the proxy",
     "test_big_bodies": "a bound on bodies at the server itself",
-    "test_administration": "a limit of guesses at the proxy",
-    "test_a_forged_origin": "a server that believes its proxy alone",
-    "test_headers": "headers of the proxy",
-    "test_logs": "a log without secrets",
 }
 
 
