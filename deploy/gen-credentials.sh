@@ -98,4 +98,4 @@ JSON
 printf '%s' "$MAIL_PASSWORD" | openssl passwd -apr1 -salt parsec -stdin | sed "s/^/$MAIL_USER:/" | derive mail-users
 
 # Another run has added something meanwhile: follow the file that stays.
-[ "$(cat "$file")" = "$used" ] || exec bash "$0"
+[[ "$(cat "$file")" = "$used" ]] || exec bash "$0"

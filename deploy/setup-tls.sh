@@ -108,7 +108,7 @@ require_certificate() {
 
 # usage: matches_key NAME    does the certificate belong to the key?
 matches_key() {
-    [ "$(openssl x509 -in "$1.crt" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$(key_of "$1")" -pubout)" ]
+    [[ "$(openssl x509 -in "$1.crt" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$(key_of "$1")" -pubout)" ]]
 }
 
 # usage: lasts NAME    does the certificate exist and last?

@@ -147,6 +147,7 @@ def test_the_secrets_are_known(seen: Seen) -> None:
     assert set(seen.secrets.values()) == {
         *("PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED"),
         *("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_CONSOLE_PASSWORD"),
+        "MAIL_PASSWORD",
         *(f"{name}.key" for name in ("custom-ca", *docker.KEY_GROUPS)),
     }
 
