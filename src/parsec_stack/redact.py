@@ -76,7 +76,7 @@ class Redactor:
             stamp = path.stat().st_mtime_ns
             if self.seen.get(path) != stamp:
                 self.seen[path] = stamp
-                if path.suffix == ".crt":  # it tells a part of what its key's file holds
+                if path.suffix in (".crt", ".csr"):  # it tells a part of what its key's file holds
                     self.pieces.ignore(path.read_text(errors="replace"))
                     continue
                 for value in values(path):
@@ -84,7 +84,7 @@ class Redactor:
 
     def files(self) -> Iterator[Path]:
         """Where the guide's steps put secrets, and the certificates."""
-        for pattern in ("*.env", "*.key", "*.crt", "secrets/*"):
+        for pattern in ("*.env", "*.key", "*.crt", "*.csr", "secrets/*"):
             yield from (path for path in self.folder.glob(pattern) if path.is_file())
 
 
