@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-
-from parsec_stack.stack import ROOT
+from invoking import invoke, prepare
 
 TIMEOUT = 60
-
-
-def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run invoke as a user does, on the stack in this folder."""
-    own = {"STACK_DIR": str(folder), "STACK_PORT_OFFSET": "12900", "STACK_FLAVOUR": "native"}
-    return subprocess.run(
-        ["invoke", *arguments],
-        cwd=ROOT,
-        env=os.environ | own,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
 
 
 def told(folder: Path, *arguments: str) -> str:
@@ -41,11 +25,8 @@ def told(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stack with certificates and credentials that has never been started."""
-    folder = tmp_path_factory.mktemp("prepared") / "s"
-    done = invoke(folder, "tls", "adminToken")
-    assert done.returncode == 0, done.stderr
-    return folder
+    """A stack that has never been started."""
+    return prepare(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

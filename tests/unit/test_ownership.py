@@ -10,27 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from invoking import invoke, prepare
 
 from parsec_stack import native, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ARTIFACTS, ROOT, Stack
-
-TIMEOUT = 60
-
-
-def invoke(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run invoke as a user does, on the stack in this folder."""
-    own = {"STACK_DIR": str(folder), "STACK_PORT_OFFSET": "12900", "STACK_FLAVOUR": "native"}
-    return subprocess.run(
-        ["invoke", *arguments],
-        cwd=ROOT,
-        env=os.environ | own | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+from parsec_stack.stack import ARTIFACTS, Stack
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -67,11 +52,8 @@ def followed(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stack with certificates and credentials that has never been started."""
-    folder = tmp_path_factory.mktemp("prepared") / "s"
-    done = invoke(folder, "tls", "adminToken")
-    assert done.returncode == 0, done.stderr
-    return folder
+    """A stack that has never been started."""
+    return prepare(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
