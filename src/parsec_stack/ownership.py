@@ -16,32 +16,25 @@ from typing import Any
 from parsec_stack.errors import StackError
 from parsec_stack.stack import LOCK, RECORD, Stack, digest
 
+# Where setup-tls.sh notes the certificates that it has made.
+ISSUED = "issued-certificates.txt"
 # What the guide's blocks and services make, by patterns; what else lies beside it is not ours.
 MADE = (
     *("data/postgres", "data/postgres.new", "data/s3", "data/mail"),
     *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx", "run/*.sock"),
     *("secrets/postgres-password", "secrets/s3-*", "secrets/mail-users"),
     *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
-    *(
-        "made/postgres",
-        "made/s3",
-        "parsec.dump",
-        "parsec.[0-9]*.dump",
-        "migrate.log",
-        "issued-certificates.txt",
-        ".setup-tls.*",
-        LOCK,
-    ),
+    *("made/postgres", "made/s3", "parsec.dump", "parsec.[0-9]*.dump", "migrate.log"),
+    *(ISSUED, ".setup-tls.*", LOCK),
 )
 # The folders in which these lie; they go when they are empty.
 FOLDERS = ("data", "log", "made", "run", "secrets")
-# The names of keys and certificates (setup-tls.sh), and where it notes those that it has made.
+# The names of keys and certificates (setup-tls.sh).
 CERTIFIED = (
     "custom-ca",
     *("parsec-postgres", "parsec-s3", "parsec-s3-inner", "parsec-smtp"),
     *("parsec-server", "parsec-proxy"),
 )
-ISSUED = "issued-certificates.txt"
 
 
 def enter(stack: Stack, *, creates: bool) -> None:
