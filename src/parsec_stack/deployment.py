@@ -98,6 +98,7 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     check_files(stack)
     complete = stack.state.get("complete")
     require_data(stack)
+    stop_outdated(stack, SERVICES)
     start_services(stack)
     lacking = await_schema(stack) if complete else []
     wanted = SERVICES if complete and not lacking else SUPPORTING
@@ -124,6 +125,24 @@ def start_services(stack: Stack) -> None:
             flavour.start_missing(stack, SUPPORTING)
         else:
             run(stack, "up")
+
+
+def stop_outdated(stack: Stack, services: Iterable[str]) -> None:
+    """Stop those of the services that show another certificate than that of their file.
+
+    It has been renewed since they read it. Clients may refuse the older one, and so do probes.
+    """
+    flavour = flavour_of(stack)
+    if not flavour.is_up(stack):
+        return
+    services = tuple(services)
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(partial(probes.shows_its_own, stack), services))
+    outdated = [name for name, own in zip(services, answers, strict=True) if own is False]
+    for name in outdated:
+        say(f"  {name}: stopped, to start with the certificate of today")
+    if outdated:
+        flavour.stop(stack, outdated)
 
 
 def require_data(stack: Stack) -> None:
@@ -243,6 +262,8 @@ def restart(stack: Stack) -> None:
     require_up(stack)
     prepare(stack)
     check_files(stack)
+    # It alone is asked before all are started anew.
+    stop_outdated(stack, ("parsec-postgres",))
     require_schema(stack, migrated=bool(stack.state.get("complete")))
     run(stack, "restart")
     settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
@@ -272,6 +293,7 @@ def restore(stack: Stack, *, confirmed: bool) -> None:
         ask(f"replace the database of the stack in {stack.folder} by the one of its backup{also}?")
     prepare(stack)
     check_files(stack)
+    stop_outdated(stack, SUPPORTING)
     if lost:
         flavour.begin_anew(stack)
     if lost or not flavour.is_up(stack):
@@ -441,6 +463,11 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
         return
     for name in waiting:
         state = flavour.trouble(stack, name)
+        if not state and probes.shows_its_own(stack, name) is False:
+            raise StackError(
+                f"{name} shows another certificate than that of {stack.folder / name}.crt: "
+                "run 'invoke restart', which lets it read that"
+            )
         if state or seconds > READY_WITHIN:
             said = of_stack(stack)(for_people(flavour.log_tail(stack, name), LOG_END))
             raise StackError(

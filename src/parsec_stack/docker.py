@@ -449,6 +449,11 @@ def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
         compose(stack, "up", "--detach", *missing)
 
 
+def stop(stack: Stack, services: Iterable[str]) -> None:
+    """Stop the containers of these services; a start lets them see the files of today."""
+    compose(stack, "stop", *services)
+
+
 def server_runs(stack: Stack) -> bool:
     """Does the engine keep the Parsec server up?"""
     return trouble(stack, "parsec-server") is None

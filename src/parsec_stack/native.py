@@ -11,7 +11,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,6 +238,14 @@ def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
     for service in services:
         if control.getProcessInfo(service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
             control.startProcess(service, False)
+
+
+def stop(stack: Stack, services: Iterable[str]) -> None:
+    """Stop these services, if they run."""
+    control = supervisor(stack)
+    for service in services:
+        if control.getProcessInfo(service)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
+            control.stopProcess(service)
 
 
 def server_runs(stack: Stack) -> bool:

@@ -20,6 +20,16 @@ TIMEOUT = 2.0
 TLS_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 STARTUP = b"\0\0\0\x25\0\3\0\0user\0parsec\0database\0parsec\0\0"
 
+# At which port each service shows its certificate, and how that ends in a file.
+PORT_WITH_TLS = {
+    "parsec-postgres": "POSTGRES",
+    "parsec-s3": "S3",
+    "parsec-smtp": "INBOX",
+    "parsec-proxy": "PROXY",
+    "parsec-server": "SERVER",
+}
+END = "-----END CERTIFICATE-----"
+
 Probe = Callable[[], bool]
 
 
@@ -90,6 +100,35 @@ def catches_mail(stack: Stack) -> bool:
     return greets(stack.ports["SMTP"], ca_file) and (
         status(stack.ports["INBOX"], "/", ca_file, headers) == 200
     )
+
+
+def shows(port: int, certificate: Path, request: bytes = b"") -> bool | None:
+    """Does the service on this port show the certificate of this file? None if it shows none.
+
+    ``request`` is what asks the service for TLS, if that does not begin by itself.
+    """
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    try:
+        # The first of the file is the service's own; after it may come those that vouch for it.
+        text = certificate.read_text().partition(END)
+        own = ssl.PEM_cert_to_DER_cert("".join(text[:2]))
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
+            if request:
+                plain.sendall(request)
+                if plain.recv(1) != b"S":
+                    return None
+            with anybody.wrap_socket(plain, server_hostname="localhost") as connection:
+                return connection.getpeercert(binary_form=True) == own
+    except (OSError, ValueError):
+        return None
+
+
+def shows_its_own(stack: Stack, service: str) -> bool | None:
+    """Does the service show the certificate of its file, or one that it read before?"""
+    port = stack.ports[PORT_WITH_TLS[service]]
+    request = TLS_REQUEST if service == "parsec-postgres" else b""
+    return shows(port, stack.folder / f"{service}.crt", request)
 
 
 def asks_for_password(port: int, ca_file: Path) -> bool:

@@ -4,6 +4,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -71,3 +72,32 @@ def test_nobody_listens(certificates: Path) -> None:
         held.bind(("127.0.0.1", 0))
 
         assert not probes.asks_for_password(held.getsockname()[1], certificates / "custom-ca.crt")
+
+
+def test_certificate_of_the_file_or_another(certificates: Path) -> None:
+    """A service is told apart that shows the certificate of its file, another one, or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "parsec-s3.crt", certificates / "parsec-s3.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        port = server.getsockname()[1]
+
+        def shows(name: str, *, speaks_tls: bool = True) -> bool | None:
+            """What is seen of one connection to the server."""
+            thread = Thread(target=serve, args=(speaks_tls,))
+            thread.start()
+            try:
+                return probes.shows(port, certificates / f"{name}.crt")
+            finally:
+                thread.join()
+
+        def serve(speaks_tls: bool) -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                if speaks_tls:
+                    context.wrap_socket(connection, server_side=True).close()
+
+        assert shows("parsec-s3") is True
+        assert shows("parsec-proxy") is False
+        assert shows("parsec-s3", speaks_tls=False) is None
+    assert probes.shows(port, certificates / "parsec-s3.crt") is None

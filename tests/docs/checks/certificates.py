@@ -29,8 +29,8 @@ from parsec_stack.verify.site import Site
 
 # The services that have a certificate, each with the name of its port.
 CERTIFIED = {
-    "parsec-postgres": "POSTGRES", "parsec-s3": "S3", "parsec-server": "SERVER",
-    "parsec-proxy": "PROXY",
+    "parsec-postgres": "POSTGRES", "parsec-s3": "S3", "parsec-smtp": "INBOX",
+    "parsec-server": "SERVER", "parsec-proxy": "PROXY",
 }  # fmt: skip
 # All that have one, and what the key of each is for.
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
