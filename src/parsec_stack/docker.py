@@ -19,7 +19,7 @@ from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.native import address, port_holder, told
 from parsec_stack.service import Service
-from parsec_stack.stack import SERVICES, SETTINGS, Stack, write_atomically
+from parsec_stack.stack import SERVICES, SETTINGS, Stack, require_path, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,6 +218,7 @@ def check(stack: Stack) -> None:
     """Raise StackError for what would keep the services from starting; fetch missing images."""
     if problem := engine_problem():
         raise StackError(problem)
+    require_path(stack.folder, "docker")
     write_settings(stack)
     check_keys(stack)
     check_names(stack)

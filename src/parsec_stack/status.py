@@ -55,8 +55,10 @@ def show(stack: Stack, services: list[Service]) -> None:
     """Print the table; as plain columns where no terminal shows it."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{stack.flavour} stack in {stack.folder}", title_justify="left", box=None)
+    title = Text(f"{stack.flavour} stack in {stack.folder}")
+    table = Table(title=title, title_justify="left", box=None)
     for heading in ("service", "state", "health", "address", "version", "certificate until"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "address")
     for service in services:

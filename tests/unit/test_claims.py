@@ -25,8 +25,7 @@ FILES = {
         "    healthcheck: {start_period: 1s}\n"
     ),
     "supervisord.conf": (
-        "[program:parsec-s3]\nstdout_logfile = %(here)s/log/parsec-s3.log\n"
-        "[program:parsec-server]\n"
+        "[program:parsec-s3]\nstdout_logfile = log/parsec-s3.log\n[program:parsec-server]\n"
     ),
     "parsec-nginx.conf": (
         "    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_buffering off;\n"

@@ -47,6 +47,9 @@ SECRET = re.compile(r"[A-Za-z0-9+/]{16,}")
 # The server itself logs the name of its key, and nothing that would open the object store alone.
 LOGGED = {"parsec-server.log": {"S3_ACCESS_KEY"}}
 MINUTES = 60
+# A stack's folder: what its path may hold that means something to a shell, to nginx, to an ini
+# file, to SeaweedFS or to rich, a line's end, and a byte that is no UTF-8.
+NAME = "R&D a'b\"c %41%s:g$HOME#;{k},\\m*[b]~`\n\udcff"
 
 # Starts programs in every way, and does other things with what might be secret.
 PYTHON = """import os, subprocess
@@ -101,7 +104,7 @@ def seen() -> Iterator[Seen]:
     """What is seen of a stack of our own in its whole life."""
     # A short path: sockets lie in it.
     base = Path(tempfile.mkdtemp(prefix="tasks-"))
-    stack = Stack(base / "s", "native", free_offset(base / "s", "native"))
+    stack = Stack(base / NAME, "native", free_offset(base / NAME, "native"))
     seen = Seen()
     try:
         for line in LINES:
@@ -124,7 +127,8 @@ def invoke(stack: Stack, line: str, variables: dict[str, str]) -> str:
         env=os.environ | own | variables | {"STACK_FLAVOUR": stack.flavour},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=5 * MINUTES,
     )
     assert done.returncode == 0, f"invoke {line} failed"

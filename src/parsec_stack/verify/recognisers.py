@@ -138,7 +138,7 @@ def log_file(claim: Claim, known: Sources) -> Finding | None:
     """A file into which supervisord writes what a service prints."""
     if not re.fullmatch(r"log/[\w.-]+", claim.text):
         return None
-    if f"= %(here)s/{claim.text}\n" not in f"{known.file('supervisord.conf')}\n":
+    if f"= {claim.text}\n" not in f"{known.file('supervisord.conf')}\n":
         return Finding("supervisord writes no such file")
     return Finding(later=lambda site: exists(site, claim.text) if site.flavour == "native" else "")
 

@@ -377,7 +377,6 @@ def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
             assert (place.folder / "run" / "nginx" / "logs").is_dir()
             site = (place.folder / "run" / "nginx" / "site.conf").read_text()
             main = (place.folder / "run" / "nginx" / "nginx.conf").read_text()
-        folder = place.folder
         place.act("sed", "exit 1")
         place.starts_nothing("sed fails")
     single = "daemon off; master_process off;"
@@ -401,7 +400,7 @@ def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
         ("server", f"127.0.0.1:{server} max_conns=1200"),
         ("listen", f"127.0.0.1:{http}"), ("listen", f"127.0.0.1:{https} ssl"),
         ("return", f"301 https://$host:{https}$request_uri"),
-        *((name, value.replace("/run/secrets", str(folder))) for name, value in secrets),
+        *((name, value.replace("/run/secrets", "../..")) for name, value in secrets),
     }, come  # fmt: skip
     needs_its_settings(files, "run-parsec-proxy", (NATIVE, SITE, "nginx.conf"))
 

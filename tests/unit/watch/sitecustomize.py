@@ -15,7 +15,9 @@ def append(event: str, arguments: tuple[Any, ...]) -> None:
         given = arguments[PLACES[event]]
         words = [given] if isinstance(given, str | bytes) else given
         line = shlex.join(os.fsdecode(word) for word in words)
-        with open(os.environ["COMMAND_LINES"], "a") as file:
+        with open(
+            os.environ["COMMAND_LINES"], "a", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             file.write(f"+ exec {line}\n")
 
 
