@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from parsec_stack.pieces import Pieces
-from parsec_stack.stack import ARTIFACTS, Stack
+from parsec_stack.stack import ARTIFACTS, SETTINGS, Stack
 
 HIDDEN = "[redacted]"
 PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----).*?(-----END [A-Z0-9 ]+-----)", re.DOTALL)
@@ -113,9 +113,9 @@ def forms(value: str) -> Iterator[str]:
 def values(path: Path) -> Iterator[str]:
     """The secrets of an env file, the strings of a JSON file, the lines of a key, else the text."""
     text = path.read_text(errors="replace")
-    if path.suffix == ".env":
+    if path.name.endswith(".env"):
         pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
-        private = not path.stat().st_mode & 0o077
+        private = path.name != SETTINGS and not path.stat().st_mode & 0o077
         for name, _, value in pairs:
             if private or SECRET_NAME.search(name):
                 yield value.strip("'\" ")

@@ -214,3 +214,13 @@ def test_words_of_the_guide_are_no_secrets(tmp_path: Path) -> None:
     text = "parsec3://example.com password-of-the-guide ...?a=bootstrap_organization&p=..."
 
     assert Redactor(tmp_path, ["use password-of-the-guide"])(text) == text
+
+
+def test_names_and_ports_are_no_secrets(tmp_path: Path) -> None:
+    """What compose reads of a stack's names and ports is shown, but not a token beside it."""
+    path, shown = tmp_path / ".env", "COMPOSE_PROJECT_NAME=stack-0123456789abcdef\n"
+    for mode in (0o600, 0o644):
+        for hidden, seen in (("", ""), (f"MY_TOKEN={TOKEN}\n", "MY_TOKEN=[redacted]\n")):
+            path.write_text(shown + hidden)
+            path.chmod(mode)
+            assert Redactor(tmp_path)(path.read_text()) == shown + seen
