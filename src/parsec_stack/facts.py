@@ -227,10 +227,22 @@ def event_clients() -> str:
     return at_once("parsec-events")
 
 
-@fact("requests-of-a-client")
-def requests_of_a_client() -> str:
-    """How many requests of one address the proxy lets pass at once."""
-    return found(r"^    limit_conn clients (\d+);$", "parsec-nginx.conf")
+@fact("requests-of-an-address")
+def requests_of_an_address() -> str:
+    """How many requests of an address the proxy lets pass at once, streams of events apart."""
+    return found(r"^    limit_conn requests (\d+);$", "parsec-nginx.conf")
+
+
+@fact("events-of-an-address")
+def events_of_an_address() -> str:
+    """How many clients of one address wait for events through the proxy at most."""
+    return found(r"^        limit_conn events (\d+);$", "parsec-nginx.conf")
+
+
+@fact("events-begun")
+def events_begun() -> str:
+    """How many clients of one address begin to wait for events within a second at most."""
+    return found(r"zone=streams:\S+ rate=(\d+)r/s;$", "parsec-nginx.conf")
 
 
 @fact("keepalive-seconds")

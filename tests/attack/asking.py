@@ -148,10 +148,14 @@ def received(connection: socket.socket, until: Callable[[bytes], bool] = lambda 
 
 
 def opened(
-    address: str, port: int, context: ssl.SSLContext | None, timeout: float = TIMEOUT
+    address: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    timeout: float = TIMEOUT,
+    source: str = "",
 ) -> socket.socket:
-    """A connection, with TLS if there is a context."""
-    plain = socket.create_connection((address, port), timeout)
+    """A connection, with TLS if there is a context, from the source if one is named."""
+    plain = socket.create_connection((address, port), timeout, (source, 0))
     if not context:
         return plain
     try:
@@ -169,13 +173,14 @@ def request(
     headers: dict[str, str] | None = None,
     body: bytes = b"",
     context: ssl.SSLContext | None = None,
+    source: str = "",
 ) -> tuple[int, bytes]:
     """Status and answer of one request, with TLS if there is a context; status 0 for none."""
     own = {"Host": f"localhost:{port}", "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"{name}: {text}" for name, text in (own | (headers or {})).items()]
     head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""])
     try:
-        with opened(address, port, context) as connection:
+        with opened(address, port, context, source=source) as connection:
             connection.sendall(head.encode() + body)
             answer = received(connection)
     except OSError:

@@ -38,11 +38,13 @@ def begin(stream: int, path: str, method: str = "GET", **others: str) -> bytes:
     return frame(HEADERS, flags, stream, fields(own | others))
 
 
-def connect(address: str, port: int, context: ssl.SSLContext | None) -> socket.socket:
+def connect(
+    address: str, port: int, context: ssl.SSLContext | None, source: str = ""
+) -> socket.socket:
     """A connection that has begun to speak HTTP/2."""
     if context:
         context.set_alpn_protocols(["h2"])
-    connection = opened(address, port, context)
+    connection = opened(address, port, context, source=source)
     connection.sendall(PREFACE + frame(SETTINGS, ACK, 0, b""))
     return connection
 

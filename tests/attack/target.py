@@ -51,10 +51,39 @@ def reached_at(stack: Stack, listener: Listener) -> list[str]:
 
 def addresses(stack: Stack, service: str) -> list[str]:
     """The addresses of the service's container in its networks."""
+    return [one["IPAddress"] for one in networks(stack, service).values() if one["IPAddress"]]
+
+
+def networks(stack: Stack, service: str) -> dict[str, dict[str, str]]:
+    """The networks of the service's container, and what it is in each."""
     container = docker.containers(stack)[service]
     container.reload()
-    networks = container.attrs["NetworkSettings"]["Networks"].values()
-    return [one["IPAddress"] for one in networks if one["IPAddress"]]
+    found: dict[str, dict[str, str]] = container.attrs["NetworkSettings"]["Networks"]
+    return found
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a port is reached: of which address there, and from which one."""
+
+    address: str
+    number: int
+    source: str = ""
+
+
+def from_elsewhere(stack: Stack, place: str) -> Way:
+    """The way of somebody whose address is not that of the machine's other clients.
+
+    With Docker clients on this machine have that of a network's gateway, so this one comes from
+    another network's, to the container itself; for the server's own port that is too far.
+    """
+    if stack.flavour == "native":
+        return Way("127.0.0.1", stack.ports[place], "127.0.0.2")
+    if place == "SERVER":
+        return Way("127.0.0.1", stack.ports[place])
+    near, far = networks(stack, "parsec-proxy"), networks(stack, "parsec-server")
+    address = near[f"{stack.project}_local"]["IPAddress"]
+    return Way(address, 443, far[f"{stack.project}_edge"]["Gateway"])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import http2
 import malformed
 import pytest
 from asking import opened, received, request
-from target import trusting
+from target import Way, from_elsewhere, trusting
 from weighing import MIB, log_of, weighed
 
 from parsec_stack import client, redact, smoke
@@ -69,24 +69,30 @@ def test_descriptions(stack: Stack, record: Record) -> None:
     weight.check(log=64 * 1024)
 
 
-def test_rapid_reset(stack: Stack, record: Record) -> None:
+@pytest.mark.parametrize("path", ["/", "/authenticated/NoSuchOrganization/events"])
+def test_rapid_reset(stack: Stack, path: str, record: Record) -> None:
     """Thousands of requests that are taken back at once take little memory."""
     with weighed(stack) as weight, ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda _: reset(stack, 2000), range(5)))
+        sent = sum(pool.map(lambda _: reset(stack, path, 5000), range(5)))
 
-    record(**weight.figures)
+    record(requests=sent, **weight.figures)
     weight.check()
 
 
-def reset(stack: Stack, streams: int) -> None:
-    """One connection with so many of them, as long as the proxy puts up with it."""
-    port = stack.ports["PROXY"]
-    with suppress(OSError), http2.connect("127.0.0.1", port, trusting(stack)) as connection:
-        for number, one in enumerate(http2.rapid_reset(1, streams, "/")):
+def reset(stack: Stack, path: str, streams: int) -> int:
+    """One connection with so many of them, as long as the proxy puts up with it; how many."""
+    way, sent = from_elsewhere(stack, "PROXY"), 0
+    with (
+        suppress(OSError),
+        http2.connect(way.address, way.number, trusting(stack), way.source) as connection,
+    ):
+        for number, one in enumerate(http2.rapid_reset(1, streams, path)):
             connection.sendall(one)
+            sent += 1
             if number % 50 == 0:
                 drain(connection)
         received(connection)
+    return sent
 
 
 def drain(connection: socket.socket) -> None:
@@ -120,7 +126,11 @@ def test_malformed_requests(stack: Stack, place: str, record: Record) -> None:
 
 def send(stack: Stack, place: str, raw: bytes, context: ssl.SSLContext) -> bytes:
     """What comes back for these bytes; nothing if the connection is cut."""
-    with suppress(OSError), opened("127.0.0.1", stack.ports[place], context) as connection:
+    way = from_elsewhere(stack, place)
+    with (
+        suppress(OSError),
+        opened(way.address, way.number, context, source=way.source) as connection,
+    ):
         with suppress(OSError):
             connection.sendall(raw)
         return received(connection)
@@ -149,13 +159,14 @@ async def dawdle(stack: Stack, place: str, seconds: float) -> int:
     begun = [b"GET / HTTP/1.1\r\nX: ", malformed.head("/anonymous/X", b"Content-Length: 1000")]
     heads = [begun[number % 2] for number in range(SLOW)]
     ends = time.monotonic() + seconds
-    return sum(await asyncio.gather(*(dawdle_once(stack, place, one, ends) for one in heads)))
+    way, context = from_elsewhere(stack, place), trusting(stack)
+    return sum(await asyncio.gather(*(dawdle_once(way, context, one, ends) for one in heads)))
 
 
-async def dawdle_once(stack: Stack, place: str, head: bytes, ends: float) -> bool:
+async def dawdle_once(way: Way, context: ssl.SSLContext, head: bytes, ends: float) -> bool:
     """One connection of these; did it last?"""
     with suppress(OSError):
-        reader, writer = await open_connection(stack, place)
+        reader, writer = await open_connection(way, context)
         writer.write(head)
         while time.monotonic() < ends and not reader.at_eof():
             writer.write(b"x")
@@ -168,16 +179,23 @@ async def dawdle_once(stack: Stack, place: str, head: bytes, ends: float) -> boo
 
 
 async def open_connection(
-    stack: Stack, place: str
+    way: Way, context: ssl.SSLContext
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection with TLS."""
     return await asyncio.open_connection(
-        "127.0.0.1", stack.ports[place], ssl=trusting(stack), server_hostname="localhost"
+        way.address,
+        way.number,
+        ssl=context,
+        server_hostname="localhost",
+        local_addr=(way.source, 0) if way.source else None,
     )
 
 
 def test_idle_streams(stack: Stack, device: Device, record: Record) -> None:
-    """Many clients that wait for events through the proxy keep nobody else from being served."""
+    """Many clients that wait for events through the proxy keep nobody else from being served.
+
+    Not even those behind the same address: they are colleagues.
+    """
     with weighed(stack) as weight:
         opened = asyncio.run(wait_for_events(stack, device))
 
@@ -189,8 +207,9 @@ def test_idle_streams(stack: Stack, device: Device, record: Record) -> None:
 async def wait_for_events(stack: Stack, device: Device) -> int:
     """Open all the streams, then wait a little; how many were answered and are still open."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    few = asyncio.Semaphore(20)
-    streams = await asyncio.gather(*(stream(stack, device, few) for _ in range(STREAMS)))
+    way, context = Way("127.0.0.1", stack.ports["PROXY"]), trusting(stack)
+    head, few = head_of_stream(device), asyncio.Semaphore(20)
+    streams = await asyncio.gather(*(stream(way, context, head, few) for _ in range(STREAMS)))
     await asyncio.sleep(1.0)
     opened = [one for one in streams if one and not one[0].at_eof()]
     for _, writer in filter(None, streams):
@@ -198,16 +217,21 @@ async def wait_for_events(stack: Stack, device: Device) -> int:
     return len(opened)
 
 
-async def stream(
-    stack: Stack, device: Device, few: asyncio.Semaphore
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-    """One stream of events; None if it is refused."""
+def head_of_stream(device: Device) -> bytes:
+    """What asks for a stream of events."""
     lines = [f"{name}: {text}".encode() for name, text in smoke.event_headers(device).items()]
     head = malformed.head(f"/authenticated/{device.organization}/events", *lines, method=b"GET")
+    return head.replace(b"Api-Version: 5.3\r\n", b"", 1)
+
+
+async def stream(
+    way: Way, context: ssl.SSLContext, head: bytes, few: asyncio.Semaphore
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    """One stream of events; None if it is refused."""
     async with few:
         with suppress(OSError, asyncio.IncompleteReadError):
-            reader, writer = await open_connection(stack, "PROXY")
-            writer.write(head.replace(b"Api-Version: 5.3\r\n", b"", 1))
+            reader, writer = await open_connection(way, context)
+            writer.write(head)
             answer = await reader.readuntil(b"\r\n\r\n")
             return (reader, writer) if answer.startswith(b"HTTP/1.1 200") else None
     return None
@@ -232,8 +256,11 @@ def pour(stack: Stack, place: str, path: str, chunked: bool) -> int:
     part = bytes(MIB)
     part = b"%x\r\n%s\r\n" % (len(part), part) if chunked else part
     taken = 0
-    port, context = stack.ports[place], trusting(stack)
-    with suppress(OSError), opened("127.0.0.1", port, context, timeout=5) as connection:
+    way, context = from_elsewhere(stack, place), trusting(stack)
+    with (
+        suppress(OSError),
+        opened(way.address, way.number, context, 5, way.source) as connection,
+    ):
         connection.sendall(malformed.head(path, b"Content-Type: application/msgpack", form))
         while taken < BODY and not objects(connection):
             connection.sendall(part)

@@ -688,7 +688,9 @@ def the_site_is_as_the_page_explains(files: Files) -> None:
     }
     zones = {value for at, name, value in found if not at and name.endswith("_zone")}
     assert zones == {
-        "$binary_remote_addr zone=clients:1m",
+        "$binary_remote_addr zone=requests:1m",
+        "$binary_remote_addr zone=events:1m",
+        "$binary_remote_addr zone=streams:1m rate=100r/s",
         "$binary_remote_addr zone=administration:1m rate=2r/s",
     }
     plain: list[tuple[str, str]] = []
@@ -714,8 +716,7 @@ def the_site_is_as_the_page_explains(files: Files) -> None:
         "keepalive_requests": "100000",
         "add_header": "Strict-Transport-Security $transport_security always",
         "client_max_body_size": "1m",
-        "limit_conn": "clients 100",
-        "limit_conn_status": "429",
+        "limit_conn": "requests 200",
         "limit_req_status": "429",
         "proxy_ignore_client_abort": "on",
         "proxy_ssl_trusted_certificate": "/run/secrets/custom-ca.crt",
@@ -758,7 +759,9 @@ def events_are_passed_on_at_once(files: Files) -> None:
         assert not re.search(pattern.replace("$", r"\Z"), other), other
     found = [(name, value) for at, name, value in directives(text) if pattern in at]
     assert found == [
-        ("limit_conn", "clients 1200"),
+        ("limit_conn", "events 1000"),
+        ("limit_req", "zone=streams burst=1000"),
+        ("proxy_ignore_client_abort", "off"),
         ("proxy_pass", "https://parsec-events"),
         ("proxy_buffering", "off"),
         ("proxy_read_timeout", "1h"),
