@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ def enter(stack: Stack, *, creates: bool) -> None:
         raise StackError(f"{stack.folder} is not a folder: choose another with --stack") from None
     except PermissionError:
         raise StackError(f"{stack.folder} cannot be created: you may not write there") from None
+
+
+def require_writable(stack: Stack) -> None:
+    """Raise StackError unless this user may write into the stack's folder."""
     if not os.access(stack.folder, os.W_OK | os.X_OK):
         raise StackError(f"you may not write in {stack.folder}: choose another with --stack")
 
@@ -105,7 +110,9 @@ def remove(stack: Stack) -> list[str]:
     delete(stack.folder / RECORD)
     stack.state.clear()
     if not kept:
-        stack.folder.rmdir()
+        # Where it lies only root may remove it, if root made it for its account.
+        with suppress(OSError):
+            stack.folder.rmdir()
     return kept
 
 

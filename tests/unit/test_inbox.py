@@ -21,6 +21,8 @@ from parsec_stack.stack import ARTIFACTS, Stack
 from parsec_stack.verify.site import is_free
 
 WITHIN = 60
+# Root runs no services.
+pytestmark = pytest.mark.usefixtures("as_reader")
 SCRIPTS = ("setup-tls.sh", "gen-credentials.sh")
 MAIL = """\
 From: parsec@example.com

@@ -15,6 +15,7 @@ from pathlib import Path
 from parsec_stack import environments, native
 from parsec_stack.errors import StackError
 from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
+from parsec_stack.verify.reader import downloads
 
 PREFIX = "docs-test-"
 # The reader's folder, and a word that keeps its containers apart from others.
@@ -105,7 +106,7 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "TMPDIR": tempfile.gettempdir(),
         # A reader who forgets the virtual environment may not change this machine's Python.
         "PIP_REQUIRE_VIRTUALENV": "1",
-        "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(ROOT / ".cache" / "pip")),
+        "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(downloads())),
     }
     if stack.flavour == "docker":
         config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))

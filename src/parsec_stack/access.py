@@ -1,0 +1,96 @@
+"""Who else could change what is run from a stack's folder: where anybody could, nothing is run.
+
+As ``StrictModes`` of sshd_config(5) does with keys, the folder and all above it are looked at.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from parsec_stack.errors import StackError
+from parsec_stack.stack import ROOT
+
+WHOLE_MAP = ["0", "0", "4294967295"]
+
+
+def refuse_strangers(folder: Path, user: int) -> None:
+    """Raise StackError if anybody but this user and root can change what is run in the folder.
+
+    Whoever owns this checkout is trusted too: its code runs already. A group may write that has
+    no other members; into a folder above may write who can move nothing there (``/tmp``).
+    """
+    trusted = {0, user, ROOT.stat().st_uid, *unmapped()}
+    for path in looked_at(folder):
+        state = path.lstat()
+        if state.st_uid not in trusted:
+            raise StackError(
+                f"{path} belongs to {user_name(state.st_uid)}, who could change what is run there: "
+                "choose a folder of your own by --stack or STACK_DIR"
+            )
+        if writers := strange_writers(state, trusted, above=path in folder.parents):
+            raise StackError(
+                f"{writers} may write to {path}, and so change what is run there: "
+                f"'chmod {'o' if writers == 'everybody' else 'g'}-w' it, "
+                "or choose another folder by --stack or STACK_DIR"
+            )
+
+
+def looked_at(folder: Path) -> Iterator[Path]:
+    """The folders above, from the top, the folder itself, and what lies in it."""
+    for path in (*reversed(folder.parents), folder):
+        if path.exists():
+            yield path
+    if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+        yield from folder.iterdir()
+
+
+def strange_writers(state: os.stat_result, trusted: set[int], *, above: bool) -> str:
+    """Who else may write there, if anybody."""
+    if stat.S_ISLNK(state.st_mode) or (above and state.st_mode & stat.S_ISVTX):
+        return ""
+    if state.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if state.st_mode & stat.S_IWGRP and not is_private(state.st_gid, trusted):
+        return f"the group {group_name(state.st_gid)}"
+    return ""
+
+
+def is_private(group: int, trusted: set[int]) -> bool:
+    """Has the group no member but these, as the one that many systems make for each user?"""
+    names = {user_name(user) for user in trusted}
+    try:
+        entry = grp.getgrgid(group)
+    except KeyError:
+        return False
+    return entry.gr_name in names and names.issuperset(entry.gr_mem)
+
+
+def unmapped() -> set[int]:
+    """Whom a user namespace shows for all that it does not know, as the owner of ``/``."""
+    try:
+        if Path("/proc/self/uid_map").read_text().split() == WHOLE_MAP:
+            return set()
+        return {int(Path("/proc/sys/kernel/overflowuid").read_text())}
+    except OSError:
+        return set()
+
+
+def user_name(number: int) -> str:
+    """The name of the user, or the number of one without."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def group_name(number: int) -> str:
+    """The name of the group, or its number."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

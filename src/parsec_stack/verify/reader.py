@@ -1,0 +1,93 @@
+"""Who the reader of the native way is where root runs the tests: somebody without rights.
+
+A plugin of pytest, for all tests that start services.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+
+from parsec_stack import account
+from parsec_stack.account import Account
+from parsec_stack.stack import ROOT
+
+# What pip has downloaded for the reader, who may not use root's.
+DOWNLOADS = ROOT / ".cache" / "pip"
+
+
+@cache
+def reader() -> Account | None:
+    """Whom root becomes while the native way is followed; None for everybody else."""
+    return account.chosen(Path("/no/stack/yet")) if account.is_root() else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the reader come to what is needed, before there are threads."""
+    if not (who := reader()):
+        return
+    home = Path.home()
+    kept = (path for path in (home / ".docker", home / ".cache") if path.exists())
+    places = (sys.prefix, sys.base_prefix, tempfile.gettempdir())
+    account.open_way(who, [ROOT, *map(Path, places), *kept])
+    downloads().mkdir(parents=True, exist_ok=True)
+    account.give(downloads(), who)
+    if not config.option.basetemp:
+        # The usual one is closed, and every run of pytest closes it again.
+        passable = Path(tempfile.mkdtemp(prefix="tests-"))
+        passable.chmod(0o711)
+        config.option.basetemp = passable / "t"
+        config.add_cleanup(partial(shutil.rmtree, passable, ignore_errors=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In the folder of all tests the reader may make some, as everybody may in /tmp."""
+    if reader():
+        tmp_path_factory.getbasetemp().chmod(0o1777)
+
+
+@pytest.fixture(scope="module")
+def as_reader(shared_folder: None) -> Iterator[None]:
+    """Be the reader in all tests of a module."""
+    with following(["native"]):
+        yield
+
+
+def following(flavours: Iterable[str]) -> AbstractContextManager[None]:
+    """Be the reader meanwhile, if the native way is among these."""
+    who = reader()
+    return account.acting_as(who) if who and "native" in flavours else nullcontext()
+
+
+class Followed:
+    """The flavour that is followed now, and whoever this process is for it."""
+
+    def __init__(self) -> None:
+        """Begin as nobody else."""
+        self.flavour = ""
+        self.held = ExitStack()
+
+    def change(self, flavour: str) -> None:
+        """Be the reader of this flavour; between two of the same nothing changes.
+
+        What a check has started in the background goes on meanwhile.
+        """
+        if flavour != self.flavour:
+            self.held.close()
+            self.held.enter_context(following([flavour]))
+            self.flavour = flavour
+
+
+def downloads() -> Path:
+    """Where the reader's pip keeps what it has downloaded."""
+    who = reader()
+    return DOWNLOADS.with_name(f"pip-{who.pw_name}") if who else DOWNLOADS
