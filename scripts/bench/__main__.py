@@ -25,6 +25,7 @@ from parsec_stack import native
 from parsec_stack.docker import COMPOSE_FILE
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, ROOT, Flavour, Stack
+from parsec_stack.verify import reader
 from parsec_stack.verify.site import free_offset
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
@@ -40,11 +41,14 @@ def main() -> None:
     usual = [name for name in MEASURES if name != "docker"]
     parser.add_argument("what", nargs="*", default=usual, help=", ".join(MEASURES))
     arguments = parser.parse_args()
+    if unknown := set(arguments.what) - set(MEASURES):
+        parser.error(f"unknown measurement {unknown.pop()}: choose of {', '.join(MEASURES)}")
+    reader.welcome()
     for name in arguments.what:
-        if name not in MEASURES:
-            parser.error(f"unknown measurement {name}: choose of {', '.join(MEASURES)}")
         try:
-            MEASURES[name](arguments.runs)
+            # Without root's rights, which services that are started by hand refuse.
+            with reader.following(["docker" if name == "docker" else "native"]):
+                MEASURES[name](arguments.runs)
         except (StackError, subprocess.TimeoutExpired) as error:
             sys.exit(f"error: {error}")
 

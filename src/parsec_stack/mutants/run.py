@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import native
+from parsec_stack import account, native
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Guide
 from parsec_stack.mutants import plan as plans
@@ -23,7 +23,7 @@ from parsec_stack.mutants.progress import Progress
 from parsec_stack.mutants.store import Results, Store
 from parsec_stack.mutants.trial import Seen, Verdict
 from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
-from parsec_stack.verify import processes, site
+from parsec_stack.verify import processes, reader, site
 from parsec_stack.verify.site import PREFIX
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
@@ -63,6 +63,10 @@ class Run:
         self.seen: dict[str, Seen] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}mutants-"))
         (self.scratch / "runner").write_text(str(os.getpid()))
+        # Walks of both flavours, of the reader and of root, leave what others go on from.
+        if who := reader.reader():
+            reader.welcome()
+            account.give(self.scratch, who)
         context = multiprocessing.get_context("forkserver")
         manager = context.Manager()
         offsets = manager.Queue()

@@ -27,6 +27,7 @@ from parsec_stack.stack import FLAVOURS, Flavour, Stack
 from parsec_stack.verify import compose, emphasis, inventory, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
+from parsec_stack.verify.reader import following
 from parsec_stack.verify.registry import Check, Registry, denial
 from parsec_stack.verify.site import Site, environment, is_free, prepare
 from parsec_stack.verify.sources import Sources
@@ -520,19 +521,23 @@ def weigh(mutant: Mutant) -> Verdict | None:
 
 def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, patient: bool) -> Verdict:
     """Bench.follow in a worker."""
-    return BENCH.follow(mutants, flavour, extent, patient)
+    with following([flavour]):
+        return BENCH.follow(mutants, flavour, extent, patient)
 
 
 def see(flavour: Flavour) -> Seen:
     """Bench.see in a worker."""
-    return BENCH.see(flavour)
+    with following([flavour]):
+        return BENCH.see(flavour)
 
 
 def stand(flavour: Flavour, offset: int) -> Standing:
     """Bench.stand in a worker."""
-    return BENCH.stand(flavour, offset)
+    with following([flavour]):
+        return BENCH.stand(flavour, offset)
 
 
 def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict:
     """Bench.look in a worker."""
-    return BENCH.look(mutants, standing)
+    with following([standing.flavour]):
+        return BENCH.look(mutants, standing)

@@ -29,9 +29,8 @@ def reader() -> Account | None:
     return account.chosen(Path("/no/stack/yet")) if account.is_root() else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Let the reader come to what is needed, before there are threads."""
+def welcome() -> None:
+    """Let the reader come to what is needed; call it before there are threads."""
     if not (who := reader()):
         return
     home = Path.home()
@@ -40,7 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     account.open_way(who, [ROOT, *map(Path, places), *kept])
     downloads().mkdir(parents=True, exist_ok=True)
     account.give(downloads(), who)
-    if not config.option.basetemp:
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the reader's way, and a folder for the tests' own that the reader may pass."""
+    welcome()
+    if reader() and not config.option.basetemp:
         # The usual one is closed, and every run of pytest closes it again.
         passable = Path(tempfile.mkdtemp(prefix="tests-"))
         passable.chmod(0o711)
