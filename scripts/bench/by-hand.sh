@@ -27,7 +27,7 @@ for service in postgres s3 smtp proxy; do
     echo $!
 done
 wait_for ./database-client pg_isready
-python -m parsec migrate >log/migrate.log 2>&1
+python -X utf8 -m parsec migrate >log/migrate.log 2>&1
 wait_for curl --fail --silent --cacert custom-ca.crt "https://localhost:$S3_PORT/status"
 ./create-bucket.sh >/dev/null
 ./run-parsec-server >log/server.log 2>&1 &

@@ -95,6 +95,7 @@ def stack_task(
     def decorate(body: Body) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
+            speak_utf8()
             options = {name: given.pop(name) for name in OPTIONS}
             with Told():
                 stack = current.open(options, writes=writes, creates=creates, ends=ends)
@@ -113,6 +114,7 @@ def project_task(**keywords: Any) -> Callable[[Body], Task[Any]]:
     def decorate(body: Body) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
+            speak_utf8()
             with Told():
                 body(**given)
 
@@ -133,6 +135,17 @@ def signature(body: Body) -> inspect.Signature:
         for name in OPTIONS
     ]
     return inspect.Signature([first, *own, *shared])
+
+
+def speak_utf8() -> None:
+    """Begin anew in UTF-8 where the locale has another encoding: all files and programs here use it.
+
+    Python's UTF-8 mode (PEP 540) can only be chosen at its start.
+    """
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        sys.stdout.flush()
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 class Told:

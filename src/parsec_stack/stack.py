@@ -113,6 +113,8 @@ class Stack:
         kept = own_variables()
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
         own = {f"STACK_{name}_PORT": str(port) for name, port in self.ports.items()}
+        # Whatever the locale: the server's marks are no letters of all of them.
+        own["PYTHONUTF8"] = "1"
         if self.flavour == "docker":
             own |= {"COMPOSE_PROJECT_NAME": self.project, "STACK_PREFIX": self.prefix}
         return kept | own | {"PATH": path}
