@@ -14,6 +14,8 @@ class Mini:
     def __init__(self, root: Path) -> None:
         """Make the folders of a project."""
         self.root = root
+        # The guide's reader is somebody else where root runs the tests.
+        root.chmod(0o755)
         self.docs = root / "docs"
         self.deploy = root / "deploy"
         self.docs.mkdir()

@@ -63,7 +63,8 @@ PASSWORD=$password env NAME=of-env true
 python -c '{PYTHON}'
 """
 
-pytestmark = pytest.mark.timeout(10 * MINUTES)
+# Where root runs them, the services' account has to write what is recorded.
+pytestmark = [pytest.mark.timeout(10 * MINUTES), pytest.mark.usefixtures("as_reader")]
 
 
 @dataclass(repr=False)

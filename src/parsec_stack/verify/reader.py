@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if reader() and not config.option.basetemp:
         # The usual one is closed, and every run of pytest closes it again.
         passable = Path(tempfile.mkdtemp(prefix="tests-"))
-        passable.chmod(0o711)
+        passable.chmod(0o1777)
         config.option.basetemp = passable / "t"
         config.add_cleanup(partial(shutil.rmtree, passable, ignore_errors=True))
 
