@@ -138,7 +138,7 @@ def signature(body: Body) -> inspect.Signature:
 
 
 def speak_utf8() -> None:
-    """Begin anew in UTF-8 where the locale has another encoding: all files and programs here use it.
+    """Begin anew in UTF-8, which all files here are in, where the locale has another encoding.
 
     Python's UTF-8 mode (PEP 540) can only be chosen at its start.
     """

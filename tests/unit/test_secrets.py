@@ -16,9 +16,10 @@ from follow import build_html, follow
 from mini import Mini, command
 from searching import found_in
 
-from parsec_stack import native
+from parsec_stack import account, native
 from parsec_stack.redact import Redactor
 from parsec_stack.stack import Stack
+from parsec_stack.verify import reader
 
 # Characters that each encoding writes otherwise.
 ODD = "Pl4nted/+&<\"'%:"
@@ -49,6 +50,8 @@ PLANTED = [
 def mini(tmp_path: Path) -> Mini:
     """A guide whose first block lays secrets into the reader's folder, without naming them."""
     lay_out(tmp_path / "planted")
+    if who := reader.reader():
+        account.give(tmp_path / "planted", who)
     made = Mini(tmp_path)
     return made.page(command("plant", f"cp -rp {tmp_path}/planted/. ."))
 
