@@ -47,6 +47,7 @@ GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
 BACKUP = "parsec.dump"
 # The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
+ORGANIZATION_BYTES = 32
 CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
 
 
@@ -98,6 +99,7 @@ def up(stack: Stack, *, wait: bool = True) -> None:
     check_files(stack)
     complete = stack.state.get("complete")
     require_data(stack)
+    wake(stack)
     stop_outdated(stack, SERVICES)
     start_services(stack)
     lacking = await_schema(stack) if complete else []
@@ -121,10 +123,45 @@ def start_services(stack: Stack) -> None:
     stack.remember(started=True, running=True)
     # The guide's command waits until all are healthy; a server that comes back need not.
     if not flavour.is_up(stack):
+        stack.remember(programs=sys.prefix)
         if stack.state.get("complete") and flavour.STARTS_SINGLY:
             flavour.start_missing(stack, SUPPORTING)
         else:
             run(stack, "up")
+
+
+def is_stopping(stack: Stack) -> bool:
+    """Has a ``down`` been begun that has not come to its end?"""
+    flavour = flavour_of(stack)
+    return bool(flavour.is_up(stack) and (stack.state.get("stopping") or flavour.ends(stack)))
+
+
+def refuse_moved(stack: Stack) -> None:
+    """Raise StackError if what runs was started elsewhere, or by programs that are gone."""
+    if not flavour_of(stack).is_up(stack):
+        return
+    origin = stack.state.get("folder", str(stack.folder))
+    programs = Path(stack.state.get("programs", sys.prefix))
+    if origin != str(stack.folder):
+        raise StackError(
+            f"the services in {stack.folder} were started when it was {origin}, "
+            "whose files they look for: run 'invoke down' before anything else"
+        )
+    if stack.flavour == "native" and not programs.exists():
+        raise StackError(
+            f"the services in {stack.folder} were started by programs in {programs}, "
+            "which are gone: run 'invoke down' before anything else"
+        )
+
+
+def wake(stack: Stack) -> None:
+    """Let an interrupted ``down`` come to its end, and paused services go on."""
+    refuse_moved(stack)
+    if is_stopping(stack):
+        say("  the services were about to stop: waiting for their end")
+        stop(stack)
+    elif flavour_of(stack).is_up(stack):
+        flavour_of(stack).go_on(stack)
 
 
 def stop_outdated(stack: Stack, services: Iterable[str]) -> None:
@@ -293,6 +330,7 @@ def restore(stack: Stack, *, confirmed: bool) -> None:
         ask(f"replace the database of the stack in {stack.folder} by the one of its backup{also}?")
     prepare(stack)
     check_files(stack)
+    wake(stack)
     stop_outdated(stack, SUPPORTING)
     if lost:
         flavour.begin_anew(stack)
@@ -352,12 +390,20 @@ def drop_replaced(stack: Stack) -> None:
 
 def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
-    flavour = flavour_of(stack)
     say("down: services stop, data stays")
+    stop(stack)
+
+
+def stop(stack: Stack) -> None:
+    """Stop the services, and wait for their end; what interrupts this is noted."""
+    flavour = flavour_of(stack)
     if flavour.is_up(stack):
-        run(stack, "stop")
+        flavour.go_on(stack)
+        stack.remember(stopping=True)
+        if not flavour.ends(stack):
+            run(stack, "stop")
     flavour.await_end(stack)
-    stack.remember(running=False)
+    stack.remember(running=False, stopping=False, folder=str(stack.folder))
 
 
 def destroy(stack: Stack, *, confirmed: bool) -> None:
@@ -385,6 +431,11 @@ def organization(stack: Stack, name: str) -> None:
         raise StackError(
             f"'{name}' cannot name an organization: use 1 to 32 letters, digits, hyphens and _"
         )
+    if (size := len(name.encode())) > ORGANIZATION_BYTES:
+        raise StackError(
+            f"'{name}' is too long for the name of an organization: in UTF-8 it has {size} bytes, "
+            f"and at most {ORGANIZATION_BYTES} are allowed"
+        )
     require_complete(stack)
     run(stack, "organization-api", {"<orgname>": name})
 
@@ -404,8 +455,11 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
     from parsec_stack import status as view
 
     ownership.require(stack)
+    refuse_moved(stack)
     flavour = flavour_of(stack)
     services = view.with_certificates(stack, flavour.services(stack))
+    if is_stopping(stack):
+        services = view.stopping(services)
     services = view.with_store(stack, services, partial(flavour.tree_of_store, stack))
     if as_json:
         print(json.dumps([service.as_json() for service in services], indent=2))
@@ -485,9 +539,15 @@ def ask(question: str) -> None:
 
 
 def require_up(stack: Stack) -> None:
-    """Raise StackError unless the services have been started."""
-    if not flavour_of(stack).is_up(stack):
+    """Raise StackError unless the services have been started, and answer."""
+    flavour = flavour_of(stack)
+    if not flavour.is_up(stack):
         raise StackError(f"no services run in {stack.folder}: run 'invoke up' first")
+    refuse_moved(stack)
+    if is_stopping(stack):
+        raise StackError(f"the services in {stack.folder} are stopping: run 'invoke up' after that")
+    if paused := flavour.paused(stack):
+        raise StackError(f"{paused[0]} is paused: run 'invoke up', which lets it go on")
 
 
 def require_complete(stack: Stack) -> None:

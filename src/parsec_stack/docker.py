@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from parsec_stack import composition, logs, probes, schema
 from parsec_stack.console import say
@@ -56,44 +58,86 @@ FILER_TRUST = {
     "cert": "parsec-s3-inner.crt",
     "key": "parsec-s3-inner.key",
 }
-# Seconds that one answer of the engine may take.
+# Seconds that one answer of the engine may take, and that it may take to be reached.
 TIMEOUT = 60
+REACHED_WITHIN = 5
 
 
 def engine_problem() -> str | None:
     """What keeps docker compose from working on this machine, with the remedy; None if nothing."""
+    return reach_problem() or age_problem() or compose_problem()
+
+
+def reach_problem() -> str | None:
+    """Why the engine that the docker command uses is not reached; None if it is."""
     if not shutil.which("docker"):
         return f"docker is missing: {INSTALL} {NATIVE}"
-    return connection_problem(engine_address()) or age_problem() or compose_problem()
+    return connection_problem(engine_address()) if engine_address() else context_problem()
 
 
 @cache
 def engine_address() -> str:
-    """Where the docker command finds its engine: DOCKER_HOST, or the context in use."""
+    """Where the docker command finds its engine: DOCKER_HOST, or the context in use.
+
+    Empty if there is no such context.
+    """
     command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    return answer.stdout.strip() or USUAL_ENGINE
+    return "" if answer.returncode else answer.stdout.strip() or USUAL_ENGINE
+
+
+def context_problem() -> str:
+    """What to say of a context that the docker command does not know."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return f"DOCKER_HOST names {host}, which is no address of an engine: name one, or unset it"
+    name = os.environ.get("DOCKER_CONTEXT")
+    who = f"DOCKER_CONTEXT names {name}" if name else "docker's settings name a context"
+    return f"{who}, which is none of those that 'docker context ls' lists: choose one of them"
+
+
+def named_by() -> str:
+    """Which variable has chosen the engine, if one has."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        if os.environ.get(name):
+            return f", which {name} names"
+    return ""
 
 
 def connection_problem(host: str) -> str | None:
-    """Why no engine is reached at this address, if it is a unix socket."""
-    if not host.startswith("unix://"):
-        return None
-    path = host.removeprefix("unix://")
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(path)
-        except PermissionError:
-            return (
-                f"you may not use the Docker engine at {path}: join its group "
-                "('sudo usermod --append --groups docker $USER', then log in again) " + NATIVE
-            )
-        except OSError as error:
-            return (
-                f"no Docker engine answers at {path} ({error.strerror}): start it ("
-                f"'sudo systemctl start docker' or scripts/docker-engine start), {INSTALL} {NATIVE}"
-            )
+    """Why no engine is reached at this address; None if one may be, or only ssh knows it."""
+    try:
+        connect(host)
+    except PermissionError:
+        return (
+            f"you may not use the Docker engine at {host.removeprefix('unix://')}{named_by()}: "
+            "join its group ('sudo usermod --append --groups docker $USER', then log in again) "
+            + NATIVE
+        )
+    except OSError as error:
+        return unanswered(host, error.strerror or str(error))
     return None
+
+
+def connect(host: str) -> None:
+    """Connect to the address once; OSError if nobody is there."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(host.removeprefix("unix://"))
+    elif host.startswith(("tcp://", "http://", "https://")):
+        place = urlsplit(host)
+        address = (place.hostname or "localhost", place.port or 2375)
+        socket.create_connection(address, timeout=REACHED_WITHIN).close()
+
+
+def unanswered(host: str, reason: str) -> str:
+    """What to say of an address at which no engine answers, and for which reason."""
+    said = f"no Docker engine answers at {host.removeprefix('unix://')}{named_by()} ({reason}): "
+    if named_by():
+        return f"{said}name another, or unset that, {NATIVE}"
+    return (
+        f"{said}start it ('sudo systemctl start docker' or scripts/docker-engine start), "
+        f"{INSTALL} {NATIVE}"
+    )
 
 
 def age_problem() -> str | None:
@@ -102,11 +146,8 @@ def age_problem() -> str | None:
 
     try:
         version = str(client().version()["Version"])
-    except (DockerException, OSError):
-        return (
-            f"the Docker engine at {engine_address()} does not answer: start it, or see "
-            "'docker context ls' and DOCKER_HOST, which name another"
-        )
+    except (DockerException, OSError) as error:
+        return unanswered(engine_address(), reason_of(error))
     if numbers(version) < OLDEST_ENGINE:
         return f"Docker Engine {version} is too old, 20.10 is the oldest: {INSTALL} {NATIVE}"
     return None
@@ -154,16 +195,26 @@ def client() -> DockerClient:
 
     if engine_address().startswith("unix://"):
         return docker.DockerClient(base_url=engine_address(), timeout=TIMEOUT)
-    return docker.from_env(timeout=TIMEOUT)
+    if os.environ.get("DOCKER_HOST"):
+        return docker.from_env(timeout=TIMEOUT)
+    return docker.DockerClient.from_context(timeout=TIMEOUT)
 
 
 def engine() -> DockerClient:
     """The engine; StackError when there is none to use."""
-    if not shutil.which("docker"):
-        raise StackError(f"docker is missing: {INSTALL} {NATIVE}")
-    if problem := connection_problem(engine_address()):
+    from docker.errors import DockerException
+
+    if problem := reach_problem():
         raise StackError(problem)
-    return client()
+    try:
+        return client()
+    except (DockerException, OSError) as error:
+        raise StackError(unanswered(engine_address(), reason_of(error))) from None
+
+
+def reason_of(error: Exception) -> str:
+    """The last words of an error that quotes others."""
+    return str(error).splitlines()[-1].rpartition("Caused by ")[2].strip() or type(error).__name__
 
 
 def write_settings(stack: Stack) -> None:
@@ -212,6 +263,23 @@ def is_up(stack: Stack) -> bool:
     """Has any of the stack's containers been started?"""
     states = {container.attrs["State"] for container in containers(stack).values()}
     return bool(states & {"running", "restarting", "paused"})
+
+
+def ends(stack: Stack) -> bool:
+    """Do the services come to their end by themselves? Containers wait to be told."""
+    return False
+
+
+def paused(stack: Stack) -> list[str]:
+    """The services that somebody has paused."""
+    return [name for name, one in containers(stack).items() if one.attrs["State"] == "paused"]
+
+
+def go_on(stack: Stack) -> None:
+    """Let services go on that somebody has paused: nothing can be asked of them, or stopped."""
+    for service in paused(stack):
+        say(f"  {service}: was paused, goes on")
+        containers(stack)[service].unpause()
 
 
 def check(stack: Stack) -> None:
@@ -479,7 +547,8 @@ def describe(stack: Stack, name: str, container: Container | None) -> Service:
     if container is None:
         return Service(name, "stopped", "-", address(stack, name), "-")
     attributes: dict[str, Any] = container.attrs
-    healthy = "healthy" if "(healthy)" in attributes["Status"] else "unhealthy"
+    said = re.search(r"\((?:health: )?(healthy|starting)\)", attributes["Status"])
+    healthy = said[1] if said else "unhealthy"
     health = healthy if attributes["State"] in ("running", "paused", "restarting") else "-"
     version = attributes["Image"].rpartition(":")[2]
     return Service(name, attributes["State"], health, address(stack, name), version)

@@ -56,6 +56,35 @@ def is_up(stack: Stack) -> bool:
     return True
 
 
+def ends(stack: Stack) -> bool:
+    """Is supervisord about to end?"""
+    from xmlrpc.client import Fault
+
+    try:
+        supervisor(stack).getState()
+    except Fault:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def ask(stack: Stack, method: str, *arguments: Any) -> Any:
+    """What supervisord answers; StackError when it is about to end, or has ended."""
+    from xmlrpc.client import Fault
+
+    from supervisor.xmlrpc import Faults
+
+    try:
+        return getattr(supervisor(stack), method)(*arguments)
+    except Fault as fault:
+        if fault.faultCode != Faults.SHUTDOWN_STATE:
+            raise
+    except OSError:
+        pass
+    raise StackError(f"the services in {stack.folder} are stopping: run 'invoke up' after that")
+
+
 def supervisor(stack: Stack) -> Any:
     """The XML-RPC interface of supervisord."""
     from xmlrpc.client import ServerProxy
@@ -222,24 +251,22 @@ def trouble(stack: Stack, service: str) -> str | None:
     """The state of a service that supervisord could not keep up; None while it runs or starts."""
     if not is_up(stack):
         return "supervisord does not run"
-    state = supervisor(stack).getProcessInfo(service)["statename"]
+    state = ask(stack, "getProcessInfo", service)["statename"]
     return None if state in ("RUNNING", "STARTING") else str(state)
 
 
 def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
     """Start those of the services that supervisord has not running."""
-    control = supervisor(stack)
     for service in services:
-        if control.getProcessInfo(service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
-            control.startProcess(service, False)
+        if ask(stack, "getProcessInfo", service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
+            ask(stack, "startProcess", service, False)
 
 
 def stop(stack: Stack, services: Iterable[str]) -> None:
     """Stop these services, if they run."""
-    control = supervisor(stack)
     for service in services:
-        if control.getProcessInfo(service)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
-            control.stopProcess(service)
+        if ask(stack, "getProcessInfo", service)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
+            ask(stack, "stopProcess", service)
 
 
 def server_runs(stack: Stack) -> bool:
@@ -267,22 +294,45 @@ def services(stack: Stack) -> list[Service]:
 
     states = dict.fromkeys(SERVICES, "stopped")
     if is_up(stack):
-        for info in supervisor(stack).getAllProcessInfo():
-            states[info["name"]] = info["statename"].lower()
+        states = states_of(stack)
     running = [name for name in SERVICES if states[name] in ("running", "starting")]
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(running, pool.map(partial(probe, stack), running), strict=True))
-    health = {True: "healthy", False: "unhealthy"}
+
+    def health(name: str) -> str:
+        if name not in answers:
+            return "-"
+        pending = "starting" if states[name] == "starting" else "unhealthy"
+        return "healthy" if answers[name] else pending
+
     return [
         Service(
             name,
             states[name],
-            health[answers[name]] if name in answers else "-",
+            health(name),
             address(stack, name),
             version(PACKAGES[name]) or "-",
         )
         for name in SERVICES
     ]
+
+
+def states_of(stack: Stack) -> dict[str, str]:
+    """The state of each service, as supervisord calls it."""
+    try:
+        found = ask(stack, "getAllProcessInfo")
+    except StackError:
+        return dict.fromkeys(SERVICES, "stopping" if is_up(stack) else "stopped")
+    return {info["name"]: info["statename"].lower() for info in found}
+
+
+def paused(stack: Stack) -> list[str]:
+    """The services that somebody has paused: none, only containers know that."""
+    return []
+
+
+def go_on(stack: Stack) -> None:
+    """Let paused services go on."""
 
 
 def tree_of_store(stack: Stack, path: str) -> str:

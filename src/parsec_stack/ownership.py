@@ -93,6 +93,9 @@ def record(stack: Stack) -> None:
         "folder": str(stack.folder),
         "project": stack.project,
     }
+    if stack.state.get("running"):
+        # Where its services have been started, until they are stopped.
+        own["folder"] = stack.state.get("folder", own["folder"])
     if stack.state and "folder" not in stack.state:
         # Made when nobody noted yet which certificates are the stack's own.
         own["older"] = True

@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Service:
-    """A service of a stack: ``health`` is 'healthy', 'unhealthy' or '-' when it does not run.
+    """A service of a stack, and its ``health``.
+
+    That is 'healthy', 'unhealthy', 'starting' before either is known, or '-' when it does not run.
 
     ``certificate_expires`` is an ISO 8601 date, None without a certificate; ``trouble`` is a
     sentence about a service that answers, but not as it should.

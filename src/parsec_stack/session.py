@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -165,7 +164,9 @@ class Told:
             message = "\ninterrupted: nothing is lost, the same command carries on from here"
             raise Exit(message, code=INTERRUPTED) from None
         if isinstance(error, BrokenPipeError):
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - kept open until the exit
+            from parsec_stack.console import silence
+
+            sys.stdout = silence()
             raise Exit(code=1) from None
         if isinstance(error, OSError) and error.filename:
             # Of a copy, the place that it was to go to.

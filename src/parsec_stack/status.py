@@ -12,7 +12,7 @@ from parsec_stack.stack import Stack
 
 # Certificates that end within this time are shown as a warning, in days.
 SOON = 30
-STYLES = {"healthy": "green", "unhealthy": "red", "-": "dim"}
+STYLES = {"healthy": "green", "starting": "yellow", "unhealthy": "red", "-": "dim"}
 
 
 def with_certificates(stack: Stack, services: list[Service]) -> list[Service]:
@@ -36,6 +36,14 @@ def with_store(stack: Stack, services: list[Service], tree: store.Tree) -> list[
         and service.health == "healthy"
         and (said := store.trouble(stack, tree))
         else service
+        for service in services
+    ]
+
+
+def stopping(services: list[Service]) -> list[Service]:
+    """The services of a stack that is being stopped: what still runs will not for long."""
+    return [
+        replace(service, state="stopping", health="-") if service.health != "-" else service
         for service in services
     ]
 

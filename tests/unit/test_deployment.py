@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from invoking import invoke, prepare
+
+from parsec_stack.stack import ROOT
 
 TIMEOUT = 60
 
@@ -60,6 +63,35 @@ def test_credentials_come_second(tmp_path: Path) -> None:
 def test_organization_needs_a_name(prepared: Path, name: str) -> None:
     """A name that the server would refuse is refused at once, and never reaches a shell."""
     assert "cannot name an organization" in told(prepared, "organization", "--name", name)
+
+
+def test_names_are_limited_in_bytes(prepared: Path) -> None:
+    """The server counts bytes of UTF-8, not letters."""
+    said = told(prepared, "organization", "--name", "\u00e9" * 17)
+
+    assert "in UTF-8 it has 34 bytes, and at most 32 are allowed" in said
+    assert "no services run" in told(prepared, "organization", "--name", "\u00e9" * 16)
+
+
+@pytest.mark.parametrize("output", ["closed", "/dev/full"])
+def test_tasks_finish_without_a_reader(tmp_path: Path, output: str) -> None:
+    """Whatever becomes of what they print; it is told, unless a reader has just seen enough."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    folder = tmp_path / "s"
+    own = {"STACK_DIR": str(folder), "STACK_FLAVOUR": "native"}
+
+    done = subprocess.run(
+        ["invoke", "tls", "adminToken"], cwd=ROOT, env=os.environ | own, encoding="utf-8",
+        stdout=writing if output == "closed" else full, stderr=subprocess.PIPE, timeout=TIMEOUT,
+    )  # fmt: skip
+
+    os.close(writing)
+    os.close(full)
+    assert (folder / "secrets" / "mail-users").exists()
+    said = "what is printed here cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (0, "" if output == "closed" else said)
 
 
 def test_corrupt_env_file_is_named(stack: Path) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import socket
 import socketserver
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -244,3 +247,73 @@ def test_required_flavour(
         monkeypatch.setenv("REQUIRE_DOCKER", value)
 
     assert docker_required() == required
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"DOCKER_HOST": "tcp://127.0.0.1:1"},
+            "no Docker engine answers at tcp://127.0.0.1:1, which DOCKER_HOST names (Connection "
+            "refused): name another, or unset that",
+        ),
+        (
+            {"DOCKER_HOST": "unix:///no/where"},
+            "no Docker engine answers at /no/where, which DOCKER_HOST names (No such file",
+        ),
+        ({"DOCKER_HOST": "x://y"}, "DOCKER_HOST names x://y, which is no address of an engine"),
+        ({"DOCKER_CONTEXT": "nosuch"}, "DOCKER_CONTEXT names nosuch, which is none of those"),
+    ],
+)
+@pytest.mark.usefixtures("fresh_client")
+def test_engine_that_a_variable_names(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none answers, the variable is told."""
+    if not shutil.which("docker"):
+        pytest.skip("docker is missing")
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert message in str(docker.engine_problem())
+    with pytest.raises(StackError) as raised:
+        docker.engine()
+    assert message in str(raised.value)
+
+
+@pytest.mark.usefixtures("fresh_client")
+def test_engine_of_a_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context's engine is the one that is asked."""
+    if not shutil.which("docker"):
+        pytest.skip("docker is missing")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    with engine_of_version("25.0.1", tmp_path / "engine.sock") as address:
+        create = ["docker", "context", "create", "other", "--docker", f"host={address}"]
+        subprocess.run(create, check=True, capture_output=True)
+        monkeypatch.setenv("DOCKER_CONTEXT", "other")
+
+        assert docker.engine_address() == address
+        assert docker.engine().version()["Version"] == "25.0.1"
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "health"),
+    [
+        ("Up 1 second (health: starting)", "running", "starting"),
+        ("Up 2 seconds (healthy)", "running", "healthy"),
+        ("Up 2 minutes (unhealthy)", "running", "unhealthy"),
+        ("Up 2 minutes (Paused)", "paused", "unhealthy"),
+        ("Exited (1) 2 seconds ago", "exited", "-"),
+    ],
+)
+def test_health_of_a_container(tmp_path: Path, status: str, state: str, health: str) -> None:
+    """One that has just been started is not unhealthy."""
+    attributes = {"State": state, "Status": status, "Image": "nginx:1"}
+    container = SimpleNamespace(attrs=attributes)
+
+    described = docker.describe(Stack(tmp_path, "docker"), "parsec-proxy", container)
+
+    assert (described.health, described.version) == (health, "1")
