@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Generate the credentials of database, object store and mail catcher, once, into
 # parsec-credentials.env in the current folder, and derive from them the files in secrets/.
+# When that file is gone it is made again from these: the database keeps its password.
 set -euo pipefail
 umask 077
 
@@ -10,8 +11,29 @@ names=(POSTGRES_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY S3_CONSOLE_USER S3_CONSOLE_
 later=(MAIL_USER MAIL_PASSWORD)
 trap 'rm -f "$file.$$" secrets/*."$$"' EXIT
 
-# usage: generate NAME    prints a new value: letters and digits, which need no quotes anywhere
+fail() {
+    printf 'gen-credentials.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+# usage: copy_of NAME    the file in secrets/ that holds this value alone, if one does
+copy_of() {
+    case $1 in
+        POSTGRES_PASSWORD) echo secrets/postgres-password ;;
+        S3_ACCESS_KEY) echo secrets/s3-access-key ;;
+        S3_SECRET_KEY) echo secrets/s3-secret-key ;;
+        S3_CONSOLE_PASSWORD) echo secrets/s3-console-password ;;
+    esac
+}
+
+# usage: generate NAME    prints a value: letters and digits, which need no quotes anywhere
 generate() {
+    local copy
+    copy=$(copy_of "$1")
+    if [ -s "${copy:-/nowhere}" ]; then
+        grep -Ex '[0-9a-zA-Z]+' "$copy" || fail "$copy is damaged: restore it or $file from a backup"
+        return
+    fi
     case $1 in
         S3_CONSOLE_USER | MAIL_USER) echo parsec ;;
         S3_ACCESS_KEY) openssl rand -hex 10 ;;
@@ -29,20 +51,24 @@ generate_all() {
 }
 
 create() {
+    local place how=created
+    for place in data/postgres made/postgres secrets/postgres-password secrets/s3-access-key; do
+        [ ! -e "$place" ] || how="made again from secrets/; the rest is new, so start all anew"
+    done
+    [ "$how" = created ] || [ -s secrets/postgres-password ] ||
+        fail "$file is gone, and so is secrets/postgres-password: restore one from a backup; a new password would not fit the database that exists"
     generate_all "${names[@]}" "${later[@]}" >"$file.$$"
     # A link never replaces a file: of two runs at once one wins, and the other keeps its work.
     ln "$file.$$" "$file"
-    echo "$file: created"
+    echo "$file: $how"
 }
 
 # usage: require NAME...    each has a value
 require() {
     local name
     for name; do
-        grep -Eq "^$name=[0-9a-zA-Z]+$" "$file" || {
-            echo "gen-credentials.sh: $file has no usable $name: restore the file from a backup; a new value would not fit the data that exist" >&2
-            exit 1
-        }
+        grep -Eq "^$name=[0-9a-zA-Z]+$" "$file" ||
+            fail "$file has no usable $name, of letters and digits alone: restore the file from a backup; a new value would not fit the data that exist"
     done
 }
 
@@ -72,6 +98,16 @@ derive() {
     mv "secrets/$1.$$" "secrets/$1"
 }
 
+# The last copy of a password may be that of the database.
+keep_earlier() {
+    local copy=secrets/postgres-password earlier
+    if [ -s "$copy" ] && [[ "$(cat "$copy")" != "$POSTGRES_PASSWORD" ]]; then
+        earlier=$copy.$(date +%Y%m%dT%H%M%S)
+        ln "$copy" "$earlier"
+        echo "$copy: changed; the one before is kept as $earlier"
+    fi
+}
+
 if [ -e "$file" ]; then check; else create; fi
 used=$(cat "$file")
 # shellcheck source=/dev/null
@@ -79,6 +115,7 @@ source "./$file"
 
 mkdir -p secrets
 chmod 700 secrets
+keep_earlier
 printf '%s' "$POSTGRES_PASSWORD" | derive postgres-password
 printf '%s' "$S3_ACCESS_KEY" | derive s3-access-key
 printf '%s' "$S3_SECRET_KEY" | derive s3-secret-key

@@ -86,9 +86,20 @@ def tls(stack: Stack) -> None:
 def credentials(stack: Stack) -> None:
     """Generate the administration token and the credentials of database and object store."""
     say("adminToken: administration token and credentials")
+    require_password(stack)
     prepare(stack)
     run(stack, "admin-token")
     run(stack, "credentials")
+
+
+def require_password(stack: Stack) -> None:
+    """Raise StackError if no file has the password of a database that exists any more."""
+    places = (inbox.CREDENTIALS, "secrets/postgres-password")
+    if holds_data(stack) and not any((stack.folder / place).exists() for place in places):
+        raise StackError(
+            f"{stack.folder / places[0]} is gone, and so is {places[1]}: restore one from a "
+            "backup; a new password would not fit the database that exists"
+        )
 
 
 def up(stack: Stack, *, wait: bool = True) -> None:
@@ -568,8 +579,8 @@ def check_files(stack: Stack) -> None:
     for name in GENERATED:
         if not stack.env_file(name):
             raise StackError(
-                f"{stack.folder / name} is empty: restore it from a backup; to do without, delete "
-                "it and run 'invoke adminToken' (new credentials do not fit a database that exists)"
+                f"{stack.folder / name} is empty: restore it from a backup, or delete it and run "
+                "'invoke adminToken', which makes it again from secrets/"
             )
     check_env_files(stack)
     with ThreadPoolExecutor() as pool:

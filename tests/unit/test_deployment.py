@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -123,6 +124,17 @@ def test_empty_credentials_are_told(stack: Path) -> None:
     (stack / "parsec-admin-token.env").write_text("")
 
     assert "parsec-admin-token.env is empty" in told(stack, "up")
+
+
+def test_a_lost_password_is_not_replaced(stack: Path) -> None:
+    """With Docker the data are elsewhere: the tasks know of them, and that both copies are gone."""
+    state = json.loads((stack / ".stack.json").read_text())
+    (stack / ".stack.json").write_text(json.dumps(state | {"complete": True}))
+    (stack / "parsec-credentials.env").unlink()
+    shutil.rmtree(stack / "secrets")
+
+    assert "is gone, and so is secrets/postgres-password" in told(stack, "adminToken")
+    assert not (stack / "parsec-credentials.env").exists()
 
 
 def test_damaged_credentials_are_kept(stack: Path) -> None:

@@ -211,3 +211,63 @@ def test_damaged_secrets_are_kept(tmp_path: Path, name: str, file: str) -> None:
     assert f"{file} has no usable" in said
     assert "over" not in said
     assert (tmp_path / file).read_text() == "LEFT=over\n"
+
+
+@pytest.mark.parametrize(("name", "file"), GENERATORS.items(), ids=GENERATORS)
+def test_lost_secrets_are_made_again(tmp_path: Path, name: str, file: str) -> None:
+    """What the data need stays as it was; it is taken from the copies in secrets/."""
+    made(name, tmp_path)
+    before = (tmp_path / file).read_text().splitlines()
+    copies = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    (tmp_path / file).unlink()
+
+    (said,) = made(name, tmp_path)
+
+    assert f"{file}: made again from secrets/" in said
+    after = (tmp_path / file).read_text().splitlines()
+    assert [line for line in before if "MAIL_PASSWORD" not in line] == [
+        line for line in after if "MAIL_PASSWORD" not in line
+    ]
+    assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
+    now = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert now == copies | {"mail-users": now.get("mail-users")} if "mail-users" in now else copies
+
+
+@pytest.mark.parametrize("place", ["data/postgres", "made/postgres", "secrets/s3-access-key"])
+def test_a_lost_password_is_not_replaced(tmp_path: Path, place: str) -> None:
+    """A new one would not fit the database that exists."""
+    (tmp_path / place).mkdir(parents=True)
+
+    said = refusal("gen-credentials.sh", tmp_path)
+
+    assert "parsec-credentials.env is gone, and so is secrets/postgres-password" in said
+    assert not (tmp_path / "parsec-credentials.env").exists()
+
+
+def test_a_changed_password_leaves_the_one_before(tmp_path: Path) -> None:
+    """It may be the only one that opens the database."""
+    made("gen-credentials.sh", tmp_path)
+    file, copy = tmp_path / "parsec-credentials.env", tmp_path / "secrets" / "postgres-password"
+    before = copy.read_text()
+    file.write_text(file.read_text().replace(before, "another1"))
+
+    said = made("gen-credentials.sh", tmp_path)
+
+    assert any(line.startswith("secrets/postgres-password: changed; the one") for line in said)
+    (earlier,) = copy.parent.glob("postgres-password.*")
+    assert (earlier.read_text(), copy.read_text()) == (before, "another1")
+    assert made("gen-credentials.sh", tmp_path) == ["parsec-credentials.env: kept"]
+    assert len(list(copy.parent.glob("postgres-password.*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "copy"),
+    [("gen-credentials.sh", "postgres-password"), ("gen-admin-token.sh", "account-seed")],
+)
+def test_damaged_copies_are_kept(tmp_path: Path, name: str, copy: str) -> None:
+    """What cannot be a value is named, and nothing is made of it."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / copy).write_text("a b")
+
+    assert f"secrets/{copy} is damaged" in refusal(name, tmp_path)
+    assert not (tmp_path / GENERATORS[name]).exists()
