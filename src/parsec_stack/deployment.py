@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -613,8 +614,21 @@ def check_env_files(stack: Stack) -> None:
         )
 
 
-def check_validity(certificate: Path) -> None:
-    """Raise StackError for a certificate that has expired or is none."""
-    command = ["openssl", "x509", "-noout", "-checkend", "0", "-in", str(certificate)]
-    if subprocess.run(command, capture_output=True, timeout=10).returncode:
-        raise StackError(f"{certificate} has expired or is corrupt: run 'invoke tls' to renew it")
+def check_validity(path: Path) -> None:
+    """Raise StackError unless the file holds certificates of which each is valid now."""
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    try:
+        chain = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise StackError(f"{path} is corrupt: move it away and run 'invoke tls'") from None
+    if any(one.not_valid_after_utc < now for one in chain):
+        raise StackError(f"{path} has expired: run 'invoke tls' to renew it")
+    start = max(one.not_valid_before_utc for one in chain)
+    if start > now:
+        raise StackError(
+            f"{path} is valid from {start:%Y-%m-%d %H:%M} UTC on, and by this machine's clock it "
+            f"is {now:%Y-%m-%d %H:%M} UTC: set the clock right, or, if it is right, move the "
+            "certificate away and run 'invoke tls'"
+        )

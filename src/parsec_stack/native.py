@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import logs, probes, schema
+from parsec_stack import account, logs, probes, schema
 from parsec_stack.errors import StackError
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, Stack, require_path
@@ -102,6 +102,7 @@ def check(stack: Stack) -> None:
             f"the native flavour has no {missing[0]} here: there is no wheel of it for "
             f"{platform.system()} {platform.machine()}, so choose docker by STACK_FLAVOUR=docker"
         )
+    account.by_number(os.geteuid())
     for program in PROGRAMS:
         if not shutil.which(program):
             raise StackError(f"{program} is missing: install it with this system's package manager")

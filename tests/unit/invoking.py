@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from parsec_stack.stack import ROOT
@@ -11,11 +12,13 @@ from parsec_stack.stack import ROOT
 TIMEOUT = 60
 
 
-def invoke(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run invoke on the stack in this folder, with these variables more."""
+def invoke(
+    folder: Path, *arguments: str, before: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run invoke on the stack in this folder, with these variables more, by the command before."""
     own = {"STACK_DIR": str(folder), "STACK_PORT_OFFSET": "12900", "STACK_FLAVOUR": "native"}
     return subprocess.run(
-        ["invoke", *arguments],
+        [*before, "invoke", *arguments],
         cwd=ROOT,
         env=os.environ | own | variables,
         stdin=subprocess.DEVNULL,

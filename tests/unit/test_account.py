@@ -197,3 +197,22 @@ def test_tasks_refuse_a_prepared_folder(tmp_path: Path, task: str, flavour: str)
     assert str(STRANGER) in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in folder.iterdir()} == {".stack.json", "setup-tls.sh"}
+
+
+@ROOT_ONLY
+def test_a_user_without_a_name(tmp_path: Path) -> None:
+    """Whom the machine's list of accounts lacks, as in some containers, is told so at once."""
+    folder = tmp_path / "s"
+    done = invoke(folder, "tls", "adminToken")
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path, folder, *folder.rglob("*")):
+        os.chown(path, STRANGER, STRANGER)
+    nameless = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+
+    # As root would: its home may be closed to that user.
+    account.open_way(NOBODY, [Path(sys.prefix), Path(sys.base_prefix), access.ROOT, folder])
+    done = invoke(folder, "up", before=nameless)
+
+    assert done.returncode == 1
+    assert f"no account has the number {STRANGER}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,9 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from invoking import invoke, prepare
 
 from parsec_stack.stack import ROOT
@@ -151,6 +155,29 @@ def test_expired_certificate_is_told(stack: Path) -> None:
 
     assert "parsec-proxy.crt has expired" in told(stack, "up")
     assert "parsec-proxy.crt: renewed" in invoke(stack, "tls").stdout
+
+
+@pytest.mark.parametrize("name", ["custom-ca", "parsec-postgres", "parsec-proxy"])
+def test_certificate_of_tomorrow_is_told(stack: Path, name: str) -> None:
+    """One that is not valid yet is named with its date and the clock's, before anything starts."""
+    now = datetime.now(UTC)
+    with (stack / f"{name}.crt").open("ab") as chain:
+        chain.write(certificate_from(now + timedelta(days=1)))
+
+    said = told(stack, "up")
+
+    assert f"{name}.crt is valid from {now + timedelta(days=1):%Y-%m-%d}" in said
+    assert f"by this machine's clock it is {now:%Y-%m-%d}" in said
+    assert not (stack / "log").exists()
+
+
+def certificate_from(start: datetime) -> bytes:
+    """A certificate in PEM that is valid from then on."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tomorrow")])
+    build = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    build = build.not_valid_before(start).not_valid_after(start + timedelta(days=9))
+    return build.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def expire(stack: Path, name: str) -> None:
