@@ -15,40 +15,39 @@ fail() {
 # shellcheck source=/dev/null
 source ./parsec-credentials.env
 
-answer=$(mktemp)
-trap 'rm -f "$answer"' EXIT
-
-# usage: request [CURL ARGUMENT...]    prints the status; the body goes to $answer
-request() {
+# usage: ask [CURL ARGUMENT...]    sets status, and answer to what came with it
+ask() {
+    local said
     # The keys go through a pipe: among the arguments every user would see them.
-    printf 'user = "%s:%s"\n' "$S3_ACCESS_KEY" "$S3_SECRET_KEY" |
+    said=$(printf 'user = "%s:%s"\n' "$S3_ACCESS_KEY" "$S3_SECRET_KEY" |
         curl --config - --silent --show-error --max-time 20 --cacert custom-ca.crt \
-            --aws-sigv4 aws:amz:us-east-1:s3 --output "$answer" --write-out '%{http_code}' "$@" ||
-        fail "$endpoint does not answer as it should: is the object store up, and its certificate signed by custom-ca.crt?"
+            --aws-sigv4 aws:amz:us-east-1:s3 --write-out '\n%{http_code}' "$@") ||
+        fail "$endpoint could not be asked, for the reason above"
+    status=${said##*$'\n'}
+    answer=${said%$'\n'*}
 }
 
 # usage: require_lock    stores that lack the bucket itself may also answer that it has no lock
 require_lock() {
-    local status
-    status=$(request "$endpoint/$bucket?object-lock=")
-    if [ "$status" != 200 ] || ! grep -q '<ObjectLockEnabled>Enabled' "$answer"; then
+    ask "$endpoint/$bucket?object-lock="
+    if [ "$status" != 200 ] || [[ $answer != *'<ObjectLockEnabled>Enabled'* ]]; then
         fail "the bucket $bucket exists without object lock: use another, or copy its objects to a new one"
     fi
 }
 
-status=$(request --head "$endpoint/$bucket")
+ask --head "$endpoint/$bucket"
 case $status in
     200)
         require_lock
         echo "bucket $bucket: kept, with object lock"
         exit ;;
     403)
-        fail "$endpoint refuses the keys of parsec-credentials.env: is it the store that was started with them?" ;;
+        fail "$endpoint refuses the keys of parsec-credentials.env: a store knows those that it was started with" ;;
     404) ;;
     *)
         fail "$endpoint answered $status to the question for the bucket $bucket: see the store's log" ;;
 esac
 
-status=$(request --request PUT --header 'x-amz-bucket-object-lock-enabled: true' "$endpoint/$bucket")
-[ "$status" = 200 ] || fail "$endpoint did not create the bucket, it answered $status: $(cat "$answer")"
+ask --request PUT --header 'x-amz-bucket-object-lock-enabled: true' "$endpoint/$bucket"
+[ "$status" = 200 ] || fail "$endpoint did not create the bucket, it answered $status: $answer"
 echo "bucket $bucket: created, with object lock"

@@ -10,7 +10,6 @@ from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks 
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_generate_tests,
-    pytest_runtest_setup,
     pytest_sessionfinish,
     pytest_terminal_summary,
 )

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from parsec_stack import guide
 from parsec_stack.errors import StackError
 from parsec_stack.stack import FLAVOURS
 from parsec_stack.verify import inventory, report
-from parsec_stack.verify.reader import Followed, following
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.session import Options, Session, begin
 from parsec_stack.verify.walk import BLOCK_TIMEOUT
@@ -21,7 +19,6 @@ from parsec_stack.verify.walk import BLOCK_TIMEOUT
 # How CI says that its engine must not be missing, while it calls what everybody calls.
 REQUIRE_DOCKER = "REQUIRE_DOCKER"
 SESSION = pytest.StashKey[Session]()
-FOLLOWED = pytest.StashKey[Followed]()
 # A backstop beyond the limits of the blocks: an item may first have to run those before its own.
 ITEM_TIMEOUT = 3600
 
@@ -65,17 +62,14 @@ def configure(config: pytest.Config, tests: Path, registry: Registry) -> None:
         chosen, option.require_docker, option.block_timeout, option.port_offset, option.keep
     )
     try:
-        # What has been read of it is kept where the reader may not write.
-        guide.load(docs)
-        with following(chosen):
-            session = begin(docs, tests, registry, options)
+        session = begin(docs, tests, registry, options)
     except StackError as error:
         raise pytest.UsageError(str(error)) from None
     if option.accept_inventory:
+        session.followed.change("")
         inventory.accept(session.guide, session.inventory)
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
-    config.stash[FOLLOWED] = Followed()
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -109,13 +103,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Be the reader of the item's flavour."""
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    item.config.stash[FOLLOWED].change(parameters.get("flavour", ""))
-
-
 def judge(outcome: report.Outcome) -> None:
     """Make the outcome the item's."""
     if outcome.outcome in ("failed", "unexplained"):
@@ -128,7 +115,6 @@ def judge(outcome: report.Outcome) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what was started and write the report, whatever has happened."""
     if SESSION in session.config.stash:
-        session.config.stash[FOLLOWED].change("")
         session.config.stash[SESSION].finish()
         if session.config.stash[SESSION].leaks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -24,6 +24,7 @@ from parsec_stack.verify import (
 )
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
+from parsec_stack.verify.reader import Followed
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import prepare
 from parsec_stack.verify.sources import Sources
@@ -55,6 +56,9 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = guide.load(docs)
+        # From here on: what looks at files in the background belongs to the same user throughout.
+        self.followed = Followed()
+        self.followed.change("native" if "native" in options.flavours else "")
         self.findings = Findings(self.guide, registry)
         self.claims = Claims(Sources(self.guide, docs.parent))
         self.walks: dict[Flavour, Walk] = {}
@@ -70,7 +74,8 @@ class Session:
             self.notes.append(f"docker: its commands were not executed: {problem}")
 
     def walk(self, flavour: Flavour) -> Walk:
-        """The walk of this flavour, begun when first asked for."""
+        """The walk of this flavour, begun when first asked for; this process is its reader now."""
+        self.followed.change(flavour)
         if flavour not in self.walks:
             self.walks[flavour] = Walk(
                 self.guide,
@@ -105,6 +110,7 @@ class Session:
 
     def finish(self) -> None:
         """End what the walks have started, and write what was seen; safe to call twice."""
+        self.followed.change("")
         for flavour, walk in self.walks.items():
             self.keep_logs(flavour, walk)
             killed = walk.close()
