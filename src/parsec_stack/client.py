@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from secrets import token_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
+from parsec_stack import probes
 from parsec_stack.errors import StackError
 
 try:
@@ -37,7 +37,7 @@ API_VERSION = str(parsec.ApiVersion.API_LATEST_VERSION)
 
 @dataclass(frozen=True)
 class Server:
-    """A way to a server: this machine's port, and the CA that is trusted."""
+    """A way to a server: this machine's port, and the CA that is trusted (``probes.trust``)."""
 
     port: int
     ca_file: Path
@@ -46,7 +46,7 @@ class Server:
     def connection(self) -> Iterator[http.client.HTTPSConnection]:
         """A connection; StackError for what goes wrong on it."""
         try:
-            trust = ssl.create_default_context(cafile=str(self.ca_file))
+            trust = probes.trust(self.ca_file)
         except OSError as error:
             raise StackError(f"{self.ca_file} cannot be trusted: {error.strerror}") from None
         connection = http.client.HTTPSConnection(

@@ -502,7 +502,7 @@ def settle(stack: Stack, services: Iterable[str]) -> None:
 def await_route(stack: Stack) -> None:
     """Wait until the proxy has found the server, which may have got a new address."""
     deadline = time.monotonic() + READY_WITHIN
-    while not probes.serves_parsec(stack.ports["PROXY"], stack.folder / "custom-ca.crt"):
+    while not probes.serves_parsec(stack.ports["PROXY"], probes.proxy_trust(stack)):
         if time.monotonic() > deadline:
             raise StackError(
                 "the proxy does not reach the server: see 'invoke logs --service parsec-proxy'"

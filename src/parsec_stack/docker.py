@@ -432,7 +432,9 @@ def probe(stack: Stack, service: str) -> bool:
         "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
         "parsec-smtp": partial(probes.catches_mail, stack),
         # 502 is the proxy's own word that it runs, and that the server behind it does not.
-        "parsec-proxy": lambda: probes.status(ports["PROXY"], "/", ca_file) in (200, 502),
+        "parsec-proxy": lambda: (
+            probes.status(ports["PROXY"], "/", probes.proxy_trust(stack)) in (200, 502)
+        ),
         "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
     }
     return questions[service]()

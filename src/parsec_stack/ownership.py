@@ -166,17 +166,19 @@ def is_issued(stack: Stack, name: str, issued: Iterable[str]) -> bool:
         return False
     if f"{name} {certificate.fingerprint(SHA256()).hex(':').upper()}" in issued:
         return True
-    return bool(stack.state.get("older")) and is_signed_here(stack.folder, certificate)
+    return bool(stack.state.get("older")) and is_signed_by(
+        stack.folder / "custom-ca.crt", certificate
+    )
 
 
-def is_signed_here(folder: Path, certificate: object) -> bool:
-    """Has the CA of the folder signed the certificate?"""
+def is_signed_by(ca_file: Path, certificate: object) -> bool:
+    """Has this CA signed the certificate?"""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
     assert isinstance(certificate, x509.Certificate)
     try:
-        ca = x509.load_pem_x509_certificate((folder / "custom-ca.crt").read_bytes())
+        ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
         certificate.verify_directly_issued_by(ca)
     except (OSError, ValueError, TypeError, InvalidSignature):
         return False

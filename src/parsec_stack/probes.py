@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from parsec_stack import inbox
+from parsec_stack import inbox, ownership
 from parsec_stack.stack import Stack
 
 # How long a service may take over one answer, in seconds.
@@ -29,14 +29,45 @@ PORT_WITH_TLS = {
     "parsec-server": "SERVER",
 }
 END = "-----END CERTIFICATE-----"
+# The one that may be of another CA.
+PROXY_CERTIFICATE = "parsec-proxy.crt"
 
 Probe = Callable[[], bool]
 
 
 @cache
 def trust(ca_file: Path) -> ssl.SSLContext:
-    """A TLS client context that trusts this CA alone."""
-    return ssl.create_default_context(cafile=str(ca_file))
+    """A TLS client context that trusts this CA alone; or, of the proxy, this certificate alone."""
+    if ca_file.name != PROXY_CERTIFICATE:
+        return ssl.create_default_context(cafile=str(ca_file))
+    context = ssl.create_default_context(cadata=first_of(ca_file))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # It may be for other names than that by which this machine calls itself.
+    context.check_hostname = False
+    return context
+
+
+def proxy_trust(stack: Stack) -> Path:
+    """By what the proxy's certificate is judged: our CA, or itself where another CA's is there."""
+    ca_file, own = stack.folder / "custom-ca.crt", stack.folder / PROXY_CERTIFICATE
+    times = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (ca_file, own))
+    return own if of_another_ca(ca_file, own, times) else ca_file
+
+
+@cache
+def of_another_ca(ca_file: Path, own: Path, times: tuple[int, ...]) -> bool:
+    """Is this a certificate, and not of this CA? ``times`` is when they were written."""
+    from cryptography import x509
+
+    try:
+        return not ownership.is_signed_by(ca_file, x509.load_pem_x509_certificate(own.read_bytes()))
+    except (OSError, ValueError):
+        return False
+
+
+def first_of(certificate: Path) -> str:
+    """The service's own certificate in the file; after it may come those that vouch for it."""
+    return "".join(certificate.read_text().partition(END)[:2])
 
 
 def trust_with(ca_file: Path, pair: Path) -> ssl.SSLContext:
@@ -110,9 +141,7 @@ def shows(port: int, certificate: Path, request: bytes = b"") -> bool | None:
     anybody = ssl.create_default_context()
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     try:
-        # The first of the file is the service's own; after it may come those that vouch for it.
-        text = certificate.read_text().partition(END)
-        own = ssl.PEM_cert_to_DER_cert("".join(text[:2]))
+        own = ssl.PEM_cert_to_DER_cert(first_of(certificate))
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
             if request:
                 plain.sendall(request)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import re
 import subprocess
@@ -12,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
-from parsec_stack import client, inbox
+from parsec_stack import client, inbox, probes
 from parsec_stack.client import Device, Server
 from parsec_stack.console import say
 from parsec_stack.errors import StackError
@@ -58,7 +61,9 @@ def run_stack(stack: Stack) -> None:
 
 def server_of(stack: Stack, port: str = "SERVER") -> Server:
     """The way to the stack's server: ``SERVER`` itself, or by its ``PROXY``."""
-    return Server(stack.ports[port], stack.folder / "custom-ca.crt")
+    proxy = port == "PROXY"
+    trusted = probes.proxy_trust(stack) if proxy else stack.folder / "custom-ca.crt"
+    return Server(stack.ports[port], trusted)
 
 
 def write(stack: Stack, blocks: int = 1) -> Traces:
@@ -244,7 +249,7 @@ def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
     headers = "".join(
         f'header = "{name}: {text}"\n' for name, text in event_headers(device).items()
     )
-    trust = ["--cacert", str(server.ca_file), "--noproxy", "*"]
+    trust = [*trusting(server.ca_file), "--noproxy", "*"]
     stream = ["--http2", "--no-buffer", "--max-time", str(EVENT_WITHIN), "--dump-header", "-"]
     try:
         process = subprocess.Popen(
@@ -270,6 +275,19 @@ def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
             yield iter(process.stdout.readline, "")
         finally:
             process.kill()
+
+
+def trusting(ca_file: Path) -> list[str]:
+    """The options with which curl trusts what ``probes.trust`` trusts."""
+    if ca_file.name != probes.PROXY_CERTIFICATE:
+        return ["--cacert", str(ca_file)]
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(ca_file.read_bytes()).public_key()
+    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pin = base64.b64encode(hashlib.sha256(public).digest()).decode()
+    return ["--insecure", "--pinnedpubkey", f"sha256//{pin}"]
 
 
 def await_event(lines: Iterator[str]) -> str:

@@ -1,0 +1,125 @@
+"""A proxy with a certificate of another CA, as the guide allows: it is judged by that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from parsec_stack import docker, native, probes, smoke
+from parsec_stack.errors import StackError
+from parsec_stack.stack import ARTIFACTS, Stack
+
+TIMEOUT = 60
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers that the server is down, as nginx does."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(502)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(pair: Path) -> Iterator[int]:
+    """The port of something that shows this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the proxy's certificate is another CA's, for another name."""
+    base = tmp_path_factory.mktemp("certified")
+    for name in ("own", "other"):
+        (base / name).mkdir()
+        subprocess.run(
+            [ARTIFACTS / "setup-tls.sh"], cwd=base / name, check=True, capture_output=True,
+            env=os.environ | {"TLS_NAMES": "files.example.com"}, timeout=TIMEOUT,
+        )  # fmt: skip
+    names = base / "names"
+    names.write_text("subjectAltName = DNS:files.example.com\n")
+    sign = ["openssl", "x509", "-req", "-in", "parsec-proxy.csr", "-CA", "custom-ca.crt"]
+    sign += ["-CAkey", "custom-ca.key", "-set_serial", "7", "-days", "9", "-extfile", str(names)]
+    subprocess.run(
+        [*sign, "-out", "parsec-proxy.crt"], cwd=base / "other", check=True, capture_output=True
+    )
+    for suffix in ("key", "crt"):
+        shutil.copy(base / "other" / f"parsec-proxy.{suffix}", base / "own")
+    with (base / "own" / "parsec-proxy.crt").open("a") as file:
+        file.write((base / "other" / "custom-ca.crt").read_text())
+    return base
+
+
+def moved(folder: Path, port: int) -> Stack:
+    """The stack in the folder, with its proxy at the port."""
+
+    class Moved(Stack):
+        @property
+        def ports(self) -> dict[str, int]:
+            return super().ports | {"PROXY": port}
+
+    return Moved(folder)
+
+
+@pytest.mark.parametrize("flavour", [native, docker])
+def test_a_proxy_is_known_by_its_own_certificate(certified: Path, flavour: object) -> None:
+    """By that alone: neither one of our CA nor another one of that CA is taken for it."""
+    own, other = certified / "own", certified / "other"
+    with serving(own / "parsec-proxy") as port:
+        stack = moved(own, port)
+        assert flavour.probe(stack, "parsec-proxy")  # type: ignore[attr-defined]
+        with pytest.raises(StackError, match="answered 502"):
+            smoke.server_of(stack, "PROXY").request("GET", "/", {})
+    for pair in (own / "parsec-server", other / "parsec-server"):
+        with serving(pair) as port:
+            assert not flavour.probe(moved(own, port), "parsec-proxy")  # type: ignore[attr-defined]
+
+
+def test_curl_trusts_what_python_trusts(certified: Path) -> None:
+    """The events by HTTP/2 come by it."""
+    own = certified / "own"
+    for pair, status in ((own / "parsec-proxy", 0), (own / "parsec-server", 90)):
+        with serving(pair) as port:
+            trust = smoke.trusting(probes.proxy_trust(moved(own, port)))
+            done = subprocess.run(
+                ["curl", "--disable", "--silent", *trust, f"https://localhost:{port}/"]
+            )
+            assert done.returncode == status
+
+
+def test_our_own_proxy_is_judged_by_our_ca(certified: Path) -> None:
+    """And by its name."""
+    other = certified / "other"
+    assert probes.proxy_trust(Stack(other)) == other / "custom-ca.crt"
+    assert smoke.trusting(other / "custom-ca.crt") == ["--cacert", str(other / "custom-ca.crt")]
+
+
+def test_the_script_keeps_it(certified: Path) -> None:
+    """What is missing is only that the container may read the key: its content stays."""
+    own = certified / "own"
+    before = [(own / f"parsec-proxy.{suffix}").read_bytes() for suffix in ("key", "crt")]
+
+    done = subprocess.run([ARTIFACTS / "setup-tls.sh"], cwd=own, capture_output=True, text=True)
+
+    assert "parsec-proxy.crt: kept, of another CA" in done.stdout
+    assert [(own / f"parsec-proxy.{suffix}").read_bytes() for suffix in ("key", "crt")] == before
