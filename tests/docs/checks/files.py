@@ -114,6 +114,12 @@ ASKED = {
                       'cafile="/run/secrets/custom-ca.crt"', "answered {status}"},
     "parsec-proxy": {"curl --silent", "--insecure https://localhost/"},
 }  # fmt: skip
+# No proxy of the docker command's settings comes between the services.
+NO_PROXY = {
+    spelled: ""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+    for spelled in (name, name.lower())
+}
 # How often, in seconds, and how many failures in a row are too many.
 ASKED_EVERY = {
     "parsec-postgres": (1, 60),
@@ -130,7 +136,7 @@ HTTP_PARTS = ("master", "volume", "filer")
 # Where the console is whose password is "given".
 GIVEN_PATH = console_path("given")
 MINIO_ASKED = (
-    "curl --fail-early --fail --silent --show-error --max-time 4 "
+    "curl --noproxy '*' --fail-early --fail --silent --show-error --max-time 4 "
     "--cacert /run/secrets/custom-ca.crt "
     "https://localhost:9000/minio/health/live https://localhost:9090/ >/dev/null"
 )
@@ -286,8 +292,11 @@ def healthchecks_probe(files: Files) -> None:
         missing = [words for words in ASKED[name] if words not in test]
         assert not missing, f"{name} is not asked for {missing}: {test}"
         if "curl" in test:
-            words = {"--silent", "--show-error", "/dev/null", "--max-time 4",
-                     "--cacert /run/secrets/custom-ca.crt"}  # fmt: skip
+            # The proxy's certificate may be of another CA.
+            trust = (
+                "--insecure" if name == "parsec-proxy" else "--cacert /run/secrets/custom-ca.crt"
+            )
+            words = {"--silent", "--show-error", "/dev/null", "--max-time 4", trust}
             assert not [word for word in words if word not in test], test
         assert seconds(check["timeout"]) == 5, name
         assert (seconds(check["interval"]), check["retries"]) == ASKED_EVERY[name], name
@@ -320,7 +329,7 @@ def the_server_starts_last(files: Files) -> None:
 def the_database_is_created_as_without_docker(files: Files) -> None:
     """PostgreSQL gets the user, database, password file and encoding that both ways have."""
     environment = services(files, COMPOSE)["parsec-postgres"]["environment"]
-    assert environment == {
+    assert environment == NO_PROXY | {
         "POSTGRES_USER": "parsec",
         "POSTGRES_DB": "parsec",
         "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres-password",
@@ -370,8 +379,15 @@ def the_store_runs_as_without_docker(files: Files) -> None:
         "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
         "-master.telemetry=false", "-volume.preStopSeconds=0",
     ]  # fmt: skip
-    assert store["environment"] == {"WEED_ADMIN_USER": "parsec", "GODEBUG": "fips140=on"}
+    assert store["environment"] == NO_PROXY | {"WEED_ADMIN_USER": "parsec", "GODEBUG": "fips140=on"}
     assert store["working_dir"] == "/run/secrets"
+
+
+@about(COMPOSE)
+def no_proxy_comes_between(files: Files) -> None:
+    """Whatever proxy the docker command knows, no service has one."""
+    for name, service in services(files, COMPOSE).items():
+        assert NO_PROXY.items() <= service["environment"].items(), name
 
 
 @about(COMPOSE, SITE)
@@ -551,7 +567,7 @@ def several_servers_share_nothing_of_this_machine(files: Files) -> None:
 @about(COMPOSE)
 def the_catcher_asks_for_tls_and_the_login(files: Files) -> None:
     """Mailpit asks for both at both ports, answers to this machine's name, and calls nobody."""
-    assert services(files, COMPOSE)["parsec-smtp"]["environment"] == {
+    assert services(files, COMPOSE)["parsec-smtp"]["environment"] == NO_PROXY | {
         "MP_SMTP_TLS_CERT": "/run/secrets/parsec-smtp.crt",
         "MP_SMTP_TLS_KEY": "/run/secrets/parsec-smtp.key",
         "MP_SMTP_REQUIRE_TLS": "true",
@@ -588,7 +604,7 @@ def mailhog_stands_behind_an_nginx(files: Files) -> None:
     assert set(front.pop("networks")) == {*NETWORKS["parsec-smtp"], "mailhog"}
     asked = front.pop("healthcheck")["test"][1]
     assert "--cacert /run/secrets/custom-ca.crt https://localhost:8025/ | grep -qx 401" in asked
-    assert "--silent --show-error --output /dev/null --max-time 4" in asked
+    assert "curl --noproxy '*' --silent --show-error --output /dev/null --max-time 4" in asked
     assert front == {name: before[name] for name in front}
     is_alone(mailhog)
     assert other["networks"]["mailhog"]["internal"] is True
@@ -613,7 +629,11 @@ def is_alone(mailhog: dict[str, Any]) -> None:
     check = mailhog["healthcheck"]
     test = " ".join(check["test"])
     inbox = "'http://127.0.0.1:8025/api/v2/messages?limit=1'"
-    asked = ("QUIT\\r\\n", "nc 127.0.0.1 1025 | grep -q '^220 '", f"wget -q -O /dev/null {inbox}")
+    asked = (
+        "QUIT\\r\\n",
+        "nc 127.0.0.1 1025 | grep -q '^220 '",
+        f"wget -Y off -q -O /dev/null {inbox}",
+    )
     for words in asked:
         assert words in test, test
     assert (seconds(check["interval"]), seconds(check["timeout"]), check["retries"]) == (2, 5, 15)
