@@ -23,7 +23,7 @@ from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.logs import for_people
 from parsec_stack.redact import of_stack
-from parsec_stack.stack import DOCS, SERVICES, Stack
+from parsec_stack.stack import DOCS, LOCALHOST, SERVICES, Stack
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 READY_WITHIN = 120.0
@@ -135,7 +135,7 @@ def start_services(stack: Stack) -> None:
     stack.remember(started=True, running=True)
     # The guide's command waits until all are healthy; a server that comes back need not.
     if not flavour.is_up(stack):
-        stack.remember(programs=sys.prefix)
+        stack.remember(programs=sys.prefix, serving=stack.host)
         if stack.state.get("complete") and flavour.STARTS_SINGLY:
             flavour.start_missing(stack, SUPPORTING)
         else:
@@ -166,11 +166,20 @@ def refuse_moved(stack: Stack) -> None:
         )
 
 
+def is_renamed(stack: Stack) -> bool:
+    """Do services run that were started under another name for other machines?"""
+    started = stack.state.get("serving", LOCALHOST)
+    return flavour_of(stack).is_up(stack) and bool(started != stack.host)
+
+
 def wake(stack: Stack) -> None:
     """Let an interrupted ``down`` come to its end, and paused services go on."""
     refuse_moved(stack)
     if is_stopping(stack):
         say("  the services were about to stop: waiting for their end")
+        stop(stack)
+    elif is_renamed(stack):
+        say(f"  the services start anew, to be reached as {stack.host}")
         stop(stack)
     elif flavour_of(stack).is_up(stack):
         flavour_of(stack).go_on(stack)
@@ -298,7 +307,8 @@ def tell_addresses(stack: Stack) -> None:
     """What to open and type next."""
     ports = stack.ports
     say(
-        f"Parsec answers at https://localhost:{ports['PROXY']} (parsec3://localhost:{ports['PROXY']})"
+        f"Parsec answers at https://{stack.host}:{ports['PROXY']} "
+        f"(parsec3://{stack.host}:{ports['PROXY']})"
     )
     say(f"  mail arrives at {inbox.address(stack)}: log in with MAIL_USER and MAIL_PASSWORD")
     say(f"    of {shown(stack.folder / inbox.CREDENTIALS)}")
@@ -309,6 +319,10 @@ def restart(stack: Stack) -> None:
     """Start the services anew, so that they read their files again."""
     say("restart: services")
     require_up(stack)
+    if is_renamed(stack):
+        # What starts the services natively has the name from its own start.
+        up(stack)
+        return
     prepare(stack)
     check_files(stack)
     # It alone is asked before all are started anew.
@@ -584,6 +598,7 @@ def check_files(stack: Stack) -> None:
                 "'invoke adminToken', which makes it again from secrets/"
             )
     check_env_files(stack)
+    check_host(stack)
     with ThreadPoolExecutor() as pool:
         list(pool.map(check_validity, (stack.folder / name for name in CERTIFICATES)))
 
@@ -611,6 +626,19 @@ def check_env_files(stack: Stack) -> None:
         raise StackError(
             f"an env file in {stack.folder} is corrupt ({place}): mend that line, or delete the "
             "file if it is one of the guide's and run 'invoke adminToken' again"
+        )
+
+
+def check_host(stack: Stack) -> None:
+    """Remark that the proxy's certificate lacks the name under which clients are to reach it."""
+    name = stack.host.strip("[]")
+    kind = "ip" if stack.host != name or re.fullmatch(r"[0-9.]+", name) else "host"
+    command = ["openssl", "x509", "-noout", f"-check{kind}", name, "-in", "parsec-proxy.crt"]
+    answer = subprocess.run(command, cwd=stack.folder, capture_output=True, text=True, timeout=10)
+    if "does NOT match" in answer.stdout:
+        warn(
+            f"note: {stack.folder / 'parsec-proxy.crt'} is not for {name}, so clients will refuse "
+            f"it: run 'TLS_NAMES={name} invoke tls restart'"
         )
 
 

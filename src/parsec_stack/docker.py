@@ -223,6 +223,7 @@ def write_settings(stack: Stack) -> None:
         "COMPOSE_PROJECT_NAME": stack.project,
         "COMPOSE_FILE": COMPOSE_FILE,
         "STACK_PREFIX": stack.prefix,
+        "STACK_HOST": stack.host,
     }
     settings |= {f"STACK_{port}_PORT": str(number) for port, number in stack.ports.items()}
     lines = [f"{key}={value}\n" for key, value in settings.items()]

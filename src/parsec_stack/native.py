@@ -380,7 +380,7 @@ def address(stack: Stack, service: str) -> str:
         "parsec-s3": f"https://localhost:{ports['S3']} "
         f"(console https://localhost:{ports['S3_CONSOLE']})",
         "parsec-smtp": f"127.0.0.1:{ports['SMTP']} (inbox https://localhost:{ports['INBOX']})",
-        "parsec-proxy": f"https://localhost:{ports['PROXY']}",
+        "parsec-proxy": f"https://{stack.host}:{ports['PROXY']}",
         "parsec-server": f"https://localhost:{ports['SERVER']}",
     }[service]
 

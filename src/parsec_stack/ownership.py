@@ -87,12 +87,14 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def record(stack: Stack) -> None:
-    """Note that the folder is the stack's, and which flavour and ports it has."""
+    """Note that the folder is the stack's, and which flavour, ports and names it has."""
     own: dict[str, Any] = {
         "flavour": stack.flavour,
         "port_offset": stack.port_offset,
         "folder": str(stack.folder),
         "project": stack.project,
+        "host": stack.host,
+        "names": stack.names,
     }
     if stack.state.get("running"):
         # Where its services have been started, until they are stopped.

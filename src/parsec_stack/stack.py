@@ -55,16 +55,23 @@ MAX_PATH = 94 - len("/run/supervisor.sock")
 # characters, bytes that are no UTF-8 (as Python writes them), and a % that begins no escape.
 UNFIT_FOR_COMPOSE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]|%(?![0-9A-Fa-f]{2})")
 
+# The name under which a stack is reached unless it has another, and what such a name looks like.
+LOCALHOST = "localhost"
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+
 # What is handed on of the user's own variables; all others may mean something else to our programs.
 KEPT_VARIABLES = {
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LC_ALL"),
-    *("LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "STACK_HOST", "TLS_NAMES"),
+    *("LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH"),
     # How the docker command reaches its engine.
     *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
     *("DOCKER_API_VERSION", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"),
 }
 # Which stack is meant, and whose its services are when root starts them.
-CHOOSING = {"STACK_DIR", "STACK_FLAVOUR", "STACK_PORT_OFFSET", "STACK_USER", "SUDO_USER"}
+CHOOSING = {
+    *("STACK_DIR", "STACK_FLAVOUR", "STACK_PORT_OFFSET", "STACK_HOST", "TLS_NAMES"),
+    *("STACK_USER", "SUDO_USER"),
+}
 # Names more of them, for tests that watch what is started.
 PASSED = "STACK_PASS"
 
@@ -82,6 +89,9 @@ class Stack:
     port_offset: int = 0
     state: dict[str, Any] = field(default_factory=dict, compare=False)
     name: str = ""
+    # Under which name other machines reach it, and which names its certificates have beside ours.
+    host: str = LOCALHOST
+    names: str = ""
 
     @property
     def project(self) -> str:
@@ -113,6 +123,7 @@ class Stack:
         kept = own_variables()
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
         own = {f"STACK_{name}_PORT": str(port) for name, port in self.ports.items()}
+        own |= {"STACK_HOST": self.host, "TLS_NAMES": self.names}
         # Whatever the locale: the server's marks are no letters of all of them.
         own["PYTHONUTF8"] = "1"
         if self.flavour == "docker":
@@ -222,7 +233,14 @@ def choose(options: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     if flavour == "docker":
         refuse_copy(folder, remembered)
         project = older_project(given, folder, remembered)
-    return Stack(folder, flavour, offset, remembered, project)
+    host = pick("host", "STACK_HOST", options, environment, remembered) or LOCALHOST
+    if not HOST.fullmatch(host):
+        raise StackError(
+            f"STACK_HOST is '{host}': write a host name or an address, without scheme and port, "
+            "and an IPv6 address in brackets"
+        )
+    names = pick("names", "TLS_NAMES", options, environment, remembered) or ""
+    return Stack(folder, flavour, offset, remembered, project, host, names)
 
 
 def older_project(given: str | Path, folder: Path, remembered: Mapping[str, Any]) -> str:
