@@ -23,6 +23,8 @@ from maildump.web import app
 from passlib.apache import HtpasswdFile
 
 CERTIFICATE, KEY, USERS = "parsec-smtp.crt", "parsec-smtp.key", "secrets/mail-users"
+# For TLS 1.2: none that is out of date.
+SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 hub = gevent.get_hub()
 # Who speaks no TLS, or hangs up, is no error of ours.
 hub.NOT_ERROR = (*hub.NOT_ERROR, SSLError, ConnectionError)
@@ -83,6 +85,7 @@ def serve_smtp(address, port, users):
     loop = asyncio.new_event_loop()
     tls = create_default_context(Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATE, KEY)
+    tls.set_ciphers(SUITES)
     loop.run_until_complete(
         loop.create_server(lambda: SMTP(Handler(), loop=loop, **options), address, port, ssl=tls)
     )
@@ -98,6 +101,7 @@ def serve_inbox(address, port, users):
     )
     tls = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(CERTIFICATE, KEY)
+    tls.set_ciphers(SUITES)
     WSGIServer((address, port), app, ssl_context=tls).serve_forever()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
+import psutil
 from listeners import Listener, of_stack
 
 from parsec_stack import docker
@@ -50,8 +53,15 @@ def reached_at(stack: Stack, listener: Listener) -> list[str]:
 
 
 def addresses(stack: Stack, service: str) -> list[str]:
-    """The addresses of the service's container in its networks."""
-    return [one["IPAddress"] for one in networks(stack, service).values() if one["IPAddress"]]
+    """The addresses of the service's container in the networks of which this machine is a part."""
+    own = [
+        ip_interface(f"{one.address}/{one.netmask}").network
+        for several in psutil.net_if_addrs().values()
+        for one in several
+        if one.family == socket.AF_INET
+    ]
+    found = [one["IPAddress"] for one in networks(stack, service).values() if one["IPAddress"]]
+    return [one for one in found if any(ip_address(one) in network for network in own)]
 
 
 def networks(stack: Stack, service: str) -> dict[str, dict[str, str]]:

@@ -102,14 +102,17 @@ def look(ways: dict[Port, str], ca_file: Path, folder: Path) -> dict[Port, Seen]
 
 def scan(ports: list[Port], way: str, ca_file: Path, report: Path) -> dict[Port, Seen]:
     """The same of ports whose TLS begins alike."""
-    targets = {f"{name_of(port)}:{port.number}": port for port in ports}
+    # The certificates are valid for this name, at whatever address.
+    targets = {f"localhost:{port.number}": port for port in ports}
+    assert len(targets) == len(ports), "SSLyze tells ports of one number apart by nothing else"
+    places = [f"{name}{{{port.address}}}" for name, port in targets.items()]
     command = [sys.executable, "-m", "sslyze", "--mozilla_config=intermediate"]
     command += [f"--json_out={report}", f"--certinfo_ca_file={ca_file}"]
     command += [f"--starttls={way}"] if way else []
     # Nothing of this environment's packages: SSLyze has its own.
     environment = os.environ | {"PYTHONPATH": str(payload.fetched("sslyze", LOCK))}
     said = subprocess.run(
-        [*command, *targets], env=environment, capture_output=True, text=True, timeout=PATIENCE
+        [*command, *places], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert report.exists(), said.stderr[-2000:]
     objections = objections_in(said.stdout)
@@ -120,11 +123,6 @@ def scan(ports: list[Port], way: str, ca_file: Path, report: Path) -> dict[Port,
         assert result["scan_status"] == "COMPLETED", f"{name}: {result['connectivity_error_trace']}"
         found[targets[name]] = seen_in(result, objections[name])
     return found
-
-
-def name_of(port: Port) -> str:
-    """The name by which a port is asked, for which its certificate is to be valid."""
-    return "localhost" if port.address == "127.0.0.1" else port.address
 
 
 def objections_in(said: str) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from checks.common import after
+from checks.services import OTHER_TLS12_SUITES, accepted_suite
 from parsec_stack import inbox, probes
 from parsec_stack.stack import Stack
 from parsec_stack.verify.site import Site
@@ -97,6 +98,14 @@ def nobody_hands_in_a_mail_without_the_login(site: Site) -> None:
         server.login(user, "wrong")
     with pytest.raises((smtplib.SMTPException, OSError)):
         smtplib.SMTP("localhost", site.stack.ports["SMTP"], timeout=5).ehlo_or_helo_if_needed()
+
+
+@after(*CATCHERS)
+def no_suite_is_out_of_date(site: Site) -> None:
+    """Who knows but suites that are out of date is told no certificate, at either port."""
+    for port in ("SMTP", "INBOX"):
+        taken = {suite for suite in OTHER_TLS12_SUITES if accepted_suite(site, suite, port)}
+        assert not taken, f"{port} takes {', '.join(sorted(taken))}"
 
 
 @after("mailhog-docker")

@@ -577,6 +577,7 @@ def the_catcher_asks_for_tls_and_the_login(files: Files) -> None:
         "MP_UI_TLS_KEY": "/run/secrets/parsec-smtp.key",
         "MP_UI_AUTH_FILE": "/run/secrets/mail-users",
         "MP_ALLOWED_HOSTS": "localhost",
+        "GODEBUG": "fips140=on",
         "MP_DISABLE_VERSION_CHECK": "true",
     }
 
