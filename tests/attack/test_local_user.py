@@ -7,25 +7,30 @@ import json
 import os
 import pwd
 import secrets
+import smtplib
 import ssl
 import stat
 import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from asking import anybody, request
+from asking import anybody, basic, request
 from http2 import call, part
 from listeners import Listener, of_stack, processes_of
-from squatting import received, squat
+from squatting import own_context, received, squat, squat_mail
 from stranger import PATIENCE, Stranger, connectable, readable
 from target import Decoy, Port, ports
 
-from parsec_stack import docker, native, redact
+from parsec_stack import client, docker, native, redact, smoke
+from parsec_stack.errors import StackError
 from parsec_stack.stack import SERVICES, Stack
 from parsec_stack.verify import trial
 from parsec_stack.verify.site import free_offset
@@ -53,7 +58,9 @@ WISHES = (
 # The call that lists the bucket.
 LISTS, FOLDER = "/filer_pb.SeaweedFiler/ListEntries", part(1, "/buckets/parsec")
 # A password that is given away on purpose, and how long clients may take to give one, in seconds.
-BAIT, SETTLES = "given-away", 4.0
+BAIT, SETTLES = "given-away", 2.5
+# The login with this password, as HTTP and SMTP carry it.
+LOGINS = [b64encode(f"{name}{BAIT}".encode()) for name in ("parsec:", "\0parsec\0")]
 # Between two looks at the list of processes, in seconds.
 PAUSE = 0.005
 
@@ -145,10 +152,10 @@ def plant(targets: list[Port], key: str, access: str, secret: str) -> list[str]:
 
 def signs_in(decoy: Decoy, access: str, secret: str) -> bool:
     """Does the object store know these keys?"""
-    client = decoy.client(access, secret)
+    store = decoy.client(access, secret)
     try:
-        client.list_objects_v2(Bucket="parsec", MaxKeys=1)
-    except client.exceptions.ClientError:
+        store.list_objects_v2(Bucket="parsec", MaxKeys=1)
+    except store.exceptions.ClientError:
         return False
     return True
 
@@ -277,19 +284,28 @@ def test_a_prepared_socket(stack: Stack, stranger: Stranger) -> None:
     socket = Path(f"/tmp/seaweedfs-filer-grpc-{ports['S3'] + 6}.sock")
     stranger.does(Path.touch, socket)
     try:
-        start = subprocess.run(
-            ["bash", "./run-parsec-s3"],
-            cwd=stack.folder,
-            env=stack.environment() | moved,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        start = run_of(stack, "./run-parsec-s3", **moved)
     finally:
         socket.unlink()
 
     assert start.returncode == 1
     assert f"{socket} is not yours" in start.stderr
+
+
+def run_of(stack: Stack, *command: str, **others: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the stack's scripts as the stack's owner does."""
+    owner = stack.folder.stat()
+    return subprocess.run(
+        ["bash", *command],
+        cwd=stack.folder,
+        env=stack.environment() | others,
+        user=owner.st_uid,
+        group=owner.st_gid,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
 
 
 def places_of(stack: Stack, listener: Listener) -> list[Path]:
@@ -302,18 +318,15 @@ def places_of(stack: Stack, listener: Listener) -> list[Path]:
 def test_a_squatted_database(stack: Stack, stranger: Stranger, record: Record) -> None:
     """Who takes PostgreSQL's port while it is down is told no password, and not held for it."""
     port = stack.ports["POSTGRES"]
-    stop_database(stack)
-    try:
-        with stranger.beside(squat, port) as channel:
-            assert channel.poll(PATIENCE)
-            assert channel.recv() == b"ready"
-            sign_in(port)
-            given = received(channel, 1.0)
-            health = trial.invoke(stack, "status", "--json")
-            trial.invoke(stack, "migrate")
-            given += received(channel, SETTLES)
-    finally:
-        assert trial.invoke(stack, "up").returncode == 0
+    with put_down(stack, "parsec-postgres"), stranger.beside(squat, port) as channel:
+        assert channel.poll(PATIENCE)
+        assert channel.recv() == b"ready"
+        sign_in(port)
+        given = received(channel, 1.0)
+        health = trial.invoke(stack, "status", "--json")
+        if stack.flavour == "native":
+            run_of(stack, "./database-client", "psql", "--command=SELECT 1")
+        given += received(channel, SETTLES)
 
     # Never the passwords themselves: a test that fails would show them.
     baits = given.count(BAIT.encode())
@@ -324,12 +337,54 @@ def test_a_squatted_database(stack: Stack, stranger: Stranger, record: Record) -
     assert states(health.stdout)["parsec-postgres"] != "healthy"
 
 
-def stop_database(stack: Stack) -> None:
-    """Stop PostgreSQL alone."""
-    if stack.flavour == "docker":
-        docker.containers(stack)["parsec-postgres"].stop()
+def test_a_squatted_mail_catcher(
+    stack: Stack, stranger: Stranger, tmp_path: Path, record: Record
+) -> None:
+    """Who takes the ports of the mail catcher while it is down gets no mail, and no login."""
+    ports = stack.ports["SMTP"], stack.ports["INBOX"]
+    device, context = smoke.write(stack).device, own_context(tmp_path)
+    with put_down(stack, "parsec-smtp"), stranger.beside(squat_mail, *ports, context) as channel:
+        assert channel.poll(PATIENCE)
+        assert channel.recv() == b"ready"
+        hand_in(ports[0])
+        request("127.0.0.1", ports[1], "/", headers=basic("parsec", BAIT), context=anybody())
+        given = received(channel, 1.0)
+        health = trial.invoke(stack, "status", "--json")
+        sent = run_of(stack, "./ping-mailhog.sh")
+        with pytest.raises(StackError, match="could not send the invitation"):
+            client.invite(smoke.server_of(stack), device, "squatted@example.com")
+        told = received(channel, 1.0)
+
+    baits = sum(any(login in one for login in LOGINS) for one in given)
+    record(words=len(told))
+    assert baits == 2, "nobody would have been asked"
+    assert not told
+    assert sent.returncode
+    assert states(health.stdout)["parsec-smtp"] != "healthy"
+
+
+def hand_in(port: int) -> None:
+    """Hand in a mail with a login, as a client that does not look whom it talks to."""
+    with smtplib.SMTP_SSL("localhost", port, timeout=PATIENCE, context=anybody()) as catcher:
+        catcher.login("parsec", BAIT)
+
+
+@contextmanager
+def put_down(stack: Stack, service: str) -> Iterator[None]:
+    """Stop the service alone, and have all as before afterwards."""
+    flavour = native if stack.flavour == "native" else docker
+    if stack.flavour == "native":
+        native.supervisor(stack).stopProcess(service)
     else:
-        native.supervisor(stack).stopProcess("parsec-postgres")
+        docker.containers(stack)[service].stop()
+    try:
+        yield
+    finally:
+        flavour.start_missing(stack, SERVICES)
+        deadline = time.monotonic() + PATIENCE
+        while missing := [one for one in SERVICES if not flavour.probe(stack, one)]:
+            assert time.monotonic() < deadline, f"not ready: {', '.join(missing)}"
+            time.sleep(0.1)
 
 
 def sign_in(port: int) -> None:
