@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import secrets
+import shlex
 import smtplib
 import ssl
 import stat
@@ -18,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import psutil
@@ -29,7 +32,7 @@ from squatting import own_context, received, squat, squat_mail
 from stranger import PATIENCE, Stranger, connectable, readable
 from target import Decoy, Port, ports
 
-from parsec_stack import client, docker, native, redact, smoke
+from parsec_stack import client, docker, native, ownership, redact, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.stack import SERVICES, Stack
 from parsec_stack.verify import trial
@@ -290,6 +293,42 @@ def test_a_prepared_socket(stack: Stack, stranger: Stranger) -> None:
 
     assert start.returncode == 1
     assert f"{socket} is not yours" in start.stderr
+
+
+# Root would run native services as the folder's owner, but this one has no account.
+REFUSALS = {
+    "prepared by": ("belongs to", "no account has the number"),
+    "open to": ("everybody may write",),
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_folder_of_somebody_else(stack: Stack, stranger: Stranger, how: str) -> None:
+    """Nobody starts what another user has laid into a folder, or could: it is refused unread."""
+    folder = Path(mkdtemp(prefix="attack-"))
+    # As /tmp itself: whoever runs the scripts could leave the mark.
+    folder.chmod(0o1777)
+    done = folder / "done"
+    try:
+        trap = Stack(folder / "s", stack.flavour, free_offset(folder / "s", stack.flavour))
+        trap.folder.mkdir()
+        trap.install_artifacts()
+        ownership.record(trap)
+        for script in trap.folder.glob("*.sh"):
+            script.write_text(f"#!/bin/sh\ntouch {shlex.quote(str(done))}\n")
+        if how == "prepared by":
+            stranger.owns(trap.folder)
+        else:
+            trap.folder.chmod(0o777)
+
+        said = trial.invoke(trap, "tls", "adminToken", "up")
+        ran = done.exists()
+    finally:
+        rmtree(folder)
+
+    assert not ran
+    assert said.returncode == 1
+    assert any(words in said.stderr for words in REFUSALS[how]), said.stderr
 
 
 def run_of(stack: Stack, *command: str, **others: str) -> subprocess.CompletedProcess[str]:

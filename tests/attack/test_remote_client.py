@@ -17,9 +17,9 @@ import malformed
 import pytest
 from asking import opened, received, request
 from target import Way, from_elsewhere, trusting
-from weighing import MIB, log_of, weighed
+from weighing import MIB, PATIENCE, log_of, weighed
 
-from parsec_stack import client, redact, smoke
+from parsec_stack import client, docker, native, redact, smoke
 from parsec_stack.client import Device
 from parsec_stack.stack import SERVICES, Stack
 
@@ -317,6 +317,45 @@ def test_administration(stack: Stack, record: Record) -> None:
     record(guesses=sum(guesses.values()), statuses=str(dict(guesses)))
     assert guesses[429] or guesses[503], guesses
     assert get(stack, "SERVER", path, **token)[0] == 404
+
+
+def test_an_administrator_elsewhere(stack: Stack) -> None:
+    """Where the site allows an address, the administrator there is let in, and nobody else."""
+    token = {"Authorization": f"Bearer {smoke.administration_token(stack)}"}
+    way, path = from_elsewhere(stack, "PROXY"), "/administration/organizations/NoSuchOrganization"
+    site = stack.folder / "parsec-nginx.conf"
+    kept = site.read_text()
+
+    def asked() -> tuple[int, int]:
+        """What the other machine's administrator is answered, and this one's."""
+        elsewhere = request(
+            way.address, way.number, path, headers=token, context=trusting(stack), source=way.source
+        )
+        return elsewhere[0], get(stack, "PROXY", path, **token)[0]
+
+    assert asked() == (403, 403)
+    try:
+        # In place, for the container has this file and no other.
+        site.write_text(kept.replace("deny all;", f"allow {way.source};\n        deny all;"))
+        restart_proxy(stack)
+        assert asked() == (404, 403)
+    finally:
+        site.write_text(kept)
+        restart_proxy(stack)
+
+
+def restart_proxy(stack: Stack) -> None:
+    """Let the proxy read its site anew, and wait until it serves."""
+    flavour = native if stack.flavour == "native" else docker
+    if stack.flavour == "native":
+        native.supervisor(stack).stopProcess("parsec-proxy")
+        native.supervisor(stack).startProcess("parsec-proxy")
+    else:
+        docker.containers(stack)["parsec-proxy"].restart()
+    deadline = time.monotonic() + PATIENCE
+    while get(stack, "PROXY", "/")[0] != 200:
+        assert time.monotonic() < deadline, flavour.log_tail(stack, "parsec-proxy")
+        time.sleep(0.1)
 
 
 FORGED = "203.0.113.77"
