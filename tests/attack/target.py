@@ -91,9 +91,10 @@ def from_elsewhere(stack: Stack, place: str) -> Way:
         return Way("127.0.0.1", stack.ports[place], "127.0.0.2")
     if place == "SERVER":
         return Way("127.0.0.1", stack.ports[place])
-    near, far = networks(stack, "parsec-proxy"), networks(stack, "parsec-server")
-    address = near[f"{stack.project}_local"]["IPAddress"]
-    return Way(address, 443, far[f"{stack.project}_edge"]["Gateway"])
+    address = networks(stack, "parsec-proxy")[f"{stack.project}_local"]["IPAddress"]
+    # Of a network without a way out: no rule of the engine's puts another address in its place.
+    (own,) = docker.engine().networks.get(f"{stack.project}_data").attrs["IPAM"]["Config"]
+    return Way(address, 443, own["Gateway"])
 
 
 @dataclass(frozen=True)

@@ -322,21 +322,23 @@ def test_administration(stack: Stack, record: Record) -> None:
 def test_an_administrator_elsewhere(stack: Stack) -> None:
     """Where the site allows an address, the administrator there is let in, and nobody else."""
     token = {"Authorization": f"Bearer {smoke.administration_token(stack)}"}
-    way, path = from_elsewhere(stack, "PROXY"), "/administration/organizations/NoSuchOrganization"
+    path = "/administration/organizations/NoSuchOrganization"
     site = stack.folder / "parsec-nginx.conf"
     kept = site.read_text()
 
     def asked() -> tuple[int, int]:
         """What the other machine's administrator is answered, and this one's."""
+        way = from_elsewhere(stack, "PROXY")
         elsewhere = request(
             way.address, way.number, path, headers=token, context=trusting(stack), source=way.source
         )
         return elsewhere[0], get(stack, "PROXY", path, **token)[0]
 
+    source = from_elsewhere(stack, "PROXY").source
     assert asked() == (403, 403)
     try:
         # In place, for the container has this file and no other.
-        site.write_text(kept.replace("deny all;", f"allow {way.source};\n        deny all;"))
+        site.write_text(kept.replace("deny all;", f"allow {source};\n        deny all;"))
         restart_proxy(stack)
         assert asked() == (404, 403)
     finally:
