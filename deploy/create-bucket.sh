@@ -20,7 +20,7 @@ ask() {
     local said
     # The keys go through a pipe: among the arguments every user would see them.
     said=$(printf 'user = "%s:%s"\n' "$S3_ACCESS_KEY" "$S3_SECRET_KEY" |
-        curl --config - --silent --show-error --max-time 20 --cacert custom-ca.crt \
+        curl --disable --noproxy "localhost,127.0.0.1${no_proxy:+,$no_proxy}" --config - --silent --show-error --max-time 20 --cacert custom-ca.crt \
             --aws-sigv4 aws:amz:us-east-1:s3 --write-out '\n%{http_code}' "$@") ||
         fail "$endpoint could not be asked, for the reason above"
     status=${said##*$'\n'}

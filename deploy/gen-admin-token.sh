@@ -4,6 +4,7 @@
 # the copies in secrets/.
 set -euo pipefail
 umask 077
+unset OPENSSL_CONF
 
 file=parsec-admin-token.env
 names=(PARSEC_ADMINISTRATION_TOKEN PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED)

@@ -4,6 +4,7 @@
 # When that file is gone it is made again from these: the database keeps its password.
 set -euo pipefail
 umask 077
+unset OPENSSL_CONF
 
 file=parsec-credentials.env
 names=(POSTGRES_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY S3_CONSOLE_USER S3_CONSOLE_PASSWORD)
@@ -66,6 +67,7 @@ create() {
 # usage: require NAME...    each has a value
 require() {
     local name
+    ! grep -q $'\r' "$file" || fail "$file has lines that end as on Windows: save it with Unix line ends"
     for name; do
         grep -Eq "^$name=[0-9a-zA-Z]+$" "$file" ||
             fail "$file has no usable $name, of letters and digits alone: restore the file from a backup; a new value would not fit the data that exist"

@@ -5,6 +5,7 @@
 # TLS_NAMES="parsec.example.com 192.0.2.7" adds names under which clients reach the server.
 set -euo pipefail
 umask 077
+unset OPENSSL_CONF
 
 services=(parsec-postgres parsec-s3 parsec-s3-inner parsec-smtp parsec-server parsec-proxy)
 ca_days=3650

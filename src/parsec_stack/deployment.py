@@ -18,12 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parsec_stack import guide, inbox, ownership, probes, schema, shell
+from parsec_stack import edited, guide, inbox, ownership, probes, schema, shell
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.logs import for_people
 from parsec_stack.redact import of_stack
-from parsec_stack.stack import DOCS, LOCALHOST, SERVICES, Stack
+from parsec_stack.stack import ARTIFACTS, DOCS, LOCALHOST, SERVICES, Stack
 
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 READY_WITHIN = 120.0
@@ -88,6 +88,7 @@ def credentials(stack: Stack) -> None:
     """Generate the administration token and the credentials of database and object store."""
     say("adminToken: administration token and credentials")
     require_password(stack)
+    require_texts(stack)
     prepare(stack)
     run(stack, "admin-token")
     run(stack, "credentials")
@@ -572,6 +573,7 @@ def require_up(stack: Stack) -> None:
     refuse_moved(stack)
     if is_stopping(stack):
         raise StackError(f"the services in {stack.folder} are stopping: run 'invoke up' after that")
+    require_texts(stack)
     if paused := flavour.paused(stack):
         raise StackError(f"{paused[0]} is paused: run 'invoke up', which lets it go on")
 
@@ -591,6 +593,7 @@ def check_files(stack: Stack) -> None:
     for name in ENV_FILES:
         if not (stack.folder / name).exists():
             raise StackError(f"{stack.folder / name} is missing: run 'invoke adminToken' first")
+    require_texts(stack)
     for name in GENERATED:
         if not stack.env_file(name):
             raise StackError(
@@ -601,6 +604,17 @@ def check_files(stack: Stack) -> None:
     check_host(stack)
     with ThreadPoolExecutor() as pool:
         list(pool.map(check_validity, (stack.folder / name for name in CERTIFICATES)))
+
+
+def require_texts(stack: Stack) -> None:
+    """Raise StackError for a file that people edit, and that one of its readers would misread."""
+    names = {*ENV_FILES, *(path.name for path in ARTIFACTS.iterdir())}
+    for path in (stack.folder / name for name in sorted(names)):
+        if path.is_file():
+            edited.require_text(path)
+    for name in GENERATED:
+        if (stack.folder / name).exists():
+            stack.env_file(name)
 
 
 def check_env_files(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from parsec_stack import edited
 from parsec_stack.errors import StackError
 
 Flavour = Literal["native", "docker"]
@@ -131,14 +132,12 @@ class Stack:
         return kept | own | {"PATH": path}
 
     def env_file(self, name: str) -> dict[str, str]:
-        """The values of a generated env file, whose lines are plain NAME=VALUE."""
+        """The values of a generated env file."""
         path = self.folder / name
         try:
-            lines = path.read_text().splitlines()
+            return edited.generated_values(path)
         except FileNotFoundError:
             raise StackError(f"{path} is missing: run 'invoke adminToken' first") from None
-        pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-        return {key: value for key, _, value in pairs}
 
     def remember(self, **changes: Any) -> None:
         """Write the changes to the stack's own state, atomically."""
