@@ -13,6 +13,7 @@ from invoking import invoke
 
 from parsec_stack import access, account
 from parsec_stack.errors import StackError
+from parsec_stack.stack import ROOT
 
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 NOBODY = pwd.getpwnam("nobody")
@@ -210,7 +211,7 @@ def test_a_user_without_a_name(tmp_path: Path) -> None:
     nameless = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
 
     # As root would: its home may be closed to that user.
-    account.open_way(NOBODY, [Path(sys.prefix), Path(sys.base_prefix), access.ROOT, folder])
+    account.open_way(NOBODY, [Path(sys.prefix), Path(sys.base_prefix), ROOT, folder])
     done = invoke(folder, "up", before=nameless)
 
     assert done.returncode == 1

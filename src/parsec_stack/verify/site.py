@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
@@ -109,9 +110,28 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(downloads())),
     }
     if stack.flavour == "docker":
-        config = kept.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-        own |= {"STACK_PREFIX": f"{stack.project}-", "DOCKER_CONFIG": config}
+        own |= {
+            "STACK_PREFIX": f"{stack.project}-",
+            "DOCKER_CONFIG": str(docker_settings(home)),
+        }
     return kept | own | ports
+
+
+def docker_settings(home: Path) -> Path:
+    """The user's own settings of the docker command, and a proxy that nothing may use.
+
+    Companies have one there; the docker command hands it on to every container.
+    """
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    folder = home / ".docker"
+    folder.mkdir(parents=True)
+    for entry in own.iterdir() if own.is_dir() else ():
+        if entry.name != "config.json":
+            (folder / entry.name).symlink_to(entry)
+    known = json.loads((own / "config.json").read_text()) if (own / "config.json").exists() else {}
+    proxy = dict.fromkeys(("httpProxy", "httpsProxy", "allProxy"), "http://127.0.0.1:9")
+    (folder / "config.json").write_text(json.dumps(known | {"proxies": {"default": proxy}}))
+    return folder
 
 
 def search_path() -> str:

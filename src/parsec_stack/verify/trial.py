@@ -16,7 +16,7 @@ import pytest
 from parsec_stack import docker, redact
 from parsec_stack.stack import ROOT, Flavour, Stack
 from parsec_stack.verify.plugin import docker_required
-from parsec_stack.verify.site import free_offset
+from parsec_stack.verify.site import docker_settings, free_offset
 
 # How long tasks may take, in seconds.
 PATIENCE = 300
@@ -47,6 +47,8 @@ def running(flavour: Flavour, name: str) -> Iterator[Stack]:
     # Others may come as far as the stack's own folder, which must keep them out itself.
     base.chmod(0o755)
     made = Stack(base / "s", flavour, free_offset(base / "s", flavour))
+    if flavour == "docker":
+        docker_settings(base)
     try:
         done = invoke(made, "tls", "adminToken", "up", "migrate", "bucket")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -65,6 +67,8 @@ def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
         "STACK_DIR": str(stack.folder),
         "STACK_PORT_OFFSET": str(stack.port_offset),
     }
+    if stack.flavour == "docker":
+        own["DOCKER_CONFIG"] = str(stack.folder.parent / ".docker")
     done = subprocess.run(
         ["invoke", *tasks],
         cwd=ROOT,

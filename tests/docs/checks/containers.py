@@ -202,6 +202,16 @@ def all_containers_are_made_anew(site: Site) -> None:
 
 
 @after("up-docker", "minio-docker", "mailhog-docker")
+def containers_use_no_proxy(site: Site) -> None:
+    """The proxy of the docker command's settings, which this reader has, is in no container."""
+    for name, container in docker.containers(site.stack).items():
+        container.reload()
+        given = (pair.split("=", 1) for pair in container.attrs["Config"]["Env"])
+        proxies = {key for key, value in given if key.lower().endswith("_proxy") and value}
+        assert not proxies, f"{name} has {proxies}"
+
+
+@after("up-docker", "minio-docker", "mailhog-docker")
 def containers_are_hardened(site: Site) -> None:
     """No service runs as root, has a capability, gains one, or writes to its own file system."""
     for name, container in docker.containers(site.stack).items():
