@@ -240,6 +240,9 @@ def secret_files_are_made_again(site: Site) -> None:
         (folder / "postgres-password").write_text("of yesterday")
         place.succeeds(CREDENTIALS[0])
         assert mode(folder) == 0o700
+        (earlier,) = folder.glob("postgres-password.*")
+        assert earlier.read_text() == "of yesterday", "the password of the database may be lost"
+        earlier.unlink()
         for path in folder.iterdir():
             assert mode(path) == 0o644, f"secrets/{path.name} has mode {mode(path):o}"
             expected = (site.folder / "secrets" / path.name).read_bytes()
