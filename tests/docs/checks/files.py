@@ -115,6 +115,7 @@ ASKED = {
     "parsec-proxy": {"curl --silent", "--insecure https://localhost/"},
 }  # fmt: skip
 # No proxy of the docker command's settings comes between the services.
+DIRECT = {"NO_PROXY": "*", "no_proxy": "*"}
 NO_PROXY = {
     spelled: ""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -590,7 +591,7 @@ def mailhog_stands_behind_an_nginx(files: Files) -> None:
     mailhog = other["services"].pop("parsec-mailhog")
     assert usual["services"] == other["services"]
     assert front.pop("image") == usual["services"]["parsec-proxy"]["image"]
-    assert not front.pop("environment", None)
+    assert front.pop("environment") == DIRECT
     waits = front.pop("depends_on")
     assert waits == {"parsec-mailhog": {"condition": "service_healthy", "required": True}}
     assert {one["source"] for one in front.pop("secrets")} == {
@@ -617,6 +618,7 @@ def mailhog_stands_behind_an_nginx(files: Files) -> None:
 def is_alone(mailhog: dict[str, Any]) -> None:
     """See that MailHog is hardened, has no port of this machine's, and shares one network."""
     assert mailhog["image"] == "mailhog/mailhog:v1.0.1"
+    assert mailhog["environment"] == DIRECT
     assert mailhog["container_name"] == "parsec-mailhog"
     assert set(mailhog["networks"]) == {"mailhog"}
     assert not mailhog.get("ports")
@@ -652,7 +654,7 @@ def minio_takes_the_place_of_seaweedfs(files: Files) -> None:
         "server", "/tmp/data", "--address=:9000", "--console-address=:9090",
         "--certs-dir=/run/secrets/minio",
     ]  # fmt: skip
-    assert after.pop("environment") == {
+    assert after.pop("environment") == DIRECT | {
         "MINIO_ROOT_USER_FILE": "/run/secrets/s3-access-key",
         "MINIO_ROOT_PASSWORD_FILE": "/run/secrets/s3-secret-key",
         "MINIO_UPDATE": "off",
