@@ -203,7 +203,7 @@ def all_containers_are_made_anew(site: Site) -> None:
 
 @after("up-docker", "minio-docker", "mailhog-docker")
 def containers_use_no_proxy(site: Site) -> None:
-    """The proxy of the docker command's settings, which this reader has, is of no use in a container."""
+    """No container uses the proxy of the docker command's settings, which this reader has."""
     for name, container in docker.containers(site.stack).items():
         container.reload()
         given = dict(pair.split("=", 1) for pair in container.attrs["Config"]["Env"])
