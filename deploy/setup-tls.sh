@@ -69,6 +69,10 @@ trap 'exit 130' INT TERM HUP
 # A killed run may have left its folder: those of an earlier day are nobody's any more.
 find . -maxdepth 1 -name '.setup-tls.*' -mtime +0 -exec rm -rf {} +
 
+# All that is made here takes less room than this: without it nothing is begun.
+head -c 200000 /dev/zero >"$work/room" 2>/dev/null || fail "the disk of $PWD is full: nothing was changed"
+rm "$work/room"
+
 # usage: run_openssl ARGUMENT...    its own words are shown when it fails
 run_openssl() {
     local said

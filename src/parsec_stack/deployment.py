@@ -520,7 +520,8 @@ def await_route(stack: Stack) -> None:
     while not probes.serves_parsec(stack.ports["PROXY"], probes.proxy_trust(stack)):
         if time.monotonic() > deadline:
             raise StackError(
-                "the proxy does not reach the server: see 'invoke logs --service parsec-proxy'"
+                f"port {stack.ports['PROXY']}, the proxy's, gives no answer of the server: "
+                "see 'invoke logs --service parsec-proxy'"
             )
         time.sleep(POLL)
 

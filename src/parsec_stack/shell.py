@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self, cast
 
-from parsec_stack.errors import StackError
+from parsec_stack.errors import StackError, named
 from parsec_stack.guide import Block
 
 STRICT = Path(__file__).with_name("strict.sh")
@@ -146,7 +146,8 @@ class Shell:
         """
         if self.process.poll() is not None:
             return Result("", 0.0, "the shell has ended before the block")
-        Path(self.scratch.name, "block").write_text(text)
+        with named(Path(self.scratch.name).parent):
+            Path(self.scratch.name, "block").write_text(text)
         printed = Printed(line, f"{self.scratch.name}/statement: ")
         started = time.monotonic()
         os.write(self.requests.fileno(), b"\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from parsec_stack import edited
-from parsec_stack.errors import StackError
+from parsec_stack.errors import StackError, named
 
 Flavour = Literal["native", "docker"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
@@ -193,8 +193,9 @@ def write_atomically(path: Path, text: str) -> None:
     """Write the file whole or not at all."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        beside.write_text(text)
-        beside.replace(path)
+        with named(path):
+            beside.write_text(text)
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
