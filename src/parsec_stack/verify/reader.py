@@ -1,19 +1,13 @@
-"""Who the reader of the native way is where root runs the tests: somebody without rights.
-
-A plugin of pytest, for all tests that start services.
-"""
+"""Who the reader of the native way is where root runs the tests: somebody without rights."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 from parsec_stack import account
 from parsec_stack.account import Account
@@ -39,32 +33,6 @@ def welcome() -> None:
     account.open_way(who, [ROOT, *map(Path, places), *kept])
     downloads().mkdir(parents=True, exist_ok=True)
     account.give(downloads(), who)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Prepare the reader's way, and a folder for the tests' own that the reader may pass."""
-    welcome()
-    if reader() and not config.option.basetemp:
-        # The usual one is closed, and every run of pytest closes it again.
-        passable = Path(tempfile.mkdtemp(prefix="tests-"))
-        passable.chmod(0o1777)
-        config.option.basetemp = passable / "t"
-        config.add_cleanup(partial(shutil.rmtree, passable, ignore_errors=True))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """In the folder of all tests the reader may make some, as everybody may in /tmp."""
-    if reader():
-        tmp_path_factory.getbasetemp().chmod(0o1777)
-
-
-@pytest.fixture(scope="module")
-def as_reader(shared_folder: None) -> Iterator[None]:
-    """Be the reader in all tests of a module."""
-    with following(["native"]):
-        yield
 
 
 def following(flavours: Iterable[str]) -> AbstractContextManager[None]:
