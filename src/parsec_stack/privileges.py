@@ -27,8 +27,17 @@ def user_of(stack: Stack) -> Account | None:
 def require_private(stack: Stack) -> None:
     """Raise StackError if somebody else can change what is run from the stack's folder."""
     becomes = user_of(stack)
+    if account.is_root() and not becomes:
+        reclaim(stack.folder)
     user = becomes.pw_uid if becomes else os.geteuid()
     access.refuse_strangers(stack.folder, user)
+
+
+def reclaim(folder: Path) -> None:
+    """Make an empty folder root's: a native stack that was destroyed leaves its account's."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        os.chown(folder, 0, 0)
+        folder.chmod(0o700)
 
 
 def drop(stack: Stack, *, writes: bool, ends: bool) -> None:

@@ -217,3 +217,19 @@ def test_a_user_without_a_name(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"no account has the number {STRANGER}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@ROOT_ONLY
+def test_the_folder_that_a_destroyed_stack_leaves(tmp_path: Path) -> None:
+    """Root may use it again, with Docker too, whose tasks run as root."""
+    folder = tmp_path / "s"
+    for task in (["tls"], ["destroy", "--yes"]):
+        done = invoke(folder, *task)
+        assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []
+    assert folder.stat().st_uid == NOBODY.pw_uid
+
+    done = invoke(folder, "tls", STACK_FLAVOUR="docker")
+
+    assert done.returncode == 0, done.stderr
+    assert folder.stat().st_uid == 0
