@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parsec_stack import edited, guide, inbox, ownership, probes, schema, shell
+from parsec_stack import edited, guide, inbox, ownership, probes, schema, shell, store
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
 from parsec_stack.logs import for_people
@@ -294,7 +295,8 @@ def bucket(stack: Stack) -> None:
     say("bucket: object store")
     require_up(stack)
     require_schema(stack)
-    settle(stack, ("parsec-s3",))
+    # The one that it had may be gone.
+    settle(replace(stack, state=stack.state | {"complete": False}), ("parsec-s3",))
     run(stack, "bucket")
     if not flavour.server_runs(stack):
         run(stack, "start")
@@ -550,6 +552,8 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
                 f"{name} shows another certificate than that of {stack.folder / name}.crt: "
                 "run 'invoke restart', which lets it read that"
             )
+        if name == "parsec-s3" and store.answers(stack) and (lost := store.loss(stack)):
+            raise StackError(f"{name} answers, but {lost}: see 'invoke logs --service {name}'")
         if state or seconds > READY_WITHIN:
             said = of_stack(stack)(for_people(flavour.log_tail(stack, name), LOG_END))
             raise StackError(

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parsec_stack import account, logs, probes, schema
+from parsec_stack import account, logs, probes, schema, store
 from parsec_stack.errors import StackError
 from parsec_stack.service import Service
 from parsec_stack.stack import SERVICES, Stack, require_path
@@ -216,7 +216,7 @@ def probe(stack: Stack, service: str) -> bool:
     ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
     questions: dict[str, Callable[[], bool]] = {
         "parsec-postgres": partial(probes.asks_for_password, ports["POSTGRES"], ca_file),
-        "parsec-s3": lambda: probes.status(ports["S3"], "/status", ca_file) == 200,
+        "parsec-s3": partial(store.serves, stack),
         "parsec-smtp": partial(probes.catches_mail, stack),
         # 502 is the proxy's own word that it runs, and that the server behind it does not.
         "parsec-proxy": lambda: (

@@ -7,7 +7,9 @@ import http.client
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from html import unescape
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +18,9 @@ from parsec_stack import probes
 from parsec_stack.stack import Stack
 
 BUCKET = "parsec"
+KEY = re.compile(r"<Key>(.*?)</Key>")
+# So many objects at most are read to see whether all is there, and so many at once.
+SAMPLE, READERS = 32, 4
 # What SeaweedFS notes of a bucket as create-bucket.sh makes it; a policy would be one more.
 MARKS = {
     "Seaweed-X-Amz-Object-Lock-Enabled",
@@ -36,21 +41,46 @@ Tree = Callable[[str], str]
 
 
 def loss(stack: Stack, bucket: str = BUCKET) -> str | None:
-    """What the store has lost, in a sentence, asked as its clients do; None if it has all."""
-    status, listing = ask(stack, f"/{bucket}?list-type=2&max-keys=1")
+    """What the store has lost, in a sentence, asked as its clients do; None if it has all.
+
+    Objects lie in several volumes, any of which may be lost: so some objects are read.
+    """
+    status, listing = ask(stack, f"/{bucket}?list-type=2")
     if status != 200:
         return {
             404: f"the bucket {bucket} is gone",
             403: "it refuses the keys of parsec-credentials.env",
             0: f"it does not answer a request for the bucket {bucket}",
         }.get(status, f"it answers {status} to a request for the bucket {bucket}")
-    found = re.search(r"<Key>(.*?)</Key>", listing)
-    if not found:
-        return None
-    status, _ = ask(stack, f"/{bucket}/{quote(unescape(found[1]))}", Range="bytes=0-0")
-    return (
-        None if status in (200, 206) else f"what was stored in the bucket {bucket} cannot be read"
-    )
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(partial(can_be_read, stack, bucket), some(KEY.findall(listing)))
+        return None if all(read) else f"what was stored in the bucket {bucket} cannot be read"
+
+
+def some(keys: list[str]) -> list[str]:
+    """Some of the keys, from everywhere in the list."""
+    return keys[:: len(keys) // SAMPLE + 1]
+
+
+def can_be_read(stack: Stack, bucket: str, key: str) -> bool:
+    """Is the object that the store lists still there?"""
+    path = f"/{bucket}/{quote(unescape(key))}"
+    return ask(stack, path, Range="bytes=0-0")[0] in (200, 206, 416)
+
+
+def answers(stack: Stack) -> bool:
+    """Does the store answer?"""
+    return probes.status(stack.ports["S3"], "/status", stack.folder / "custom-ca.crt") == 200
+
+
+def serves(stack: Stack) -> bool:
+    """Does the store answer, and once a stack is complete also for its bucket?"""
+    return answers(stack) and (not stack.state.get("complete") or has_bucket(stack))
+
+
+def has_bucket(stack: Stack) -> bool:
+    """Does the store list its bucket?"""
+    return ask(stack, f"/{BUCKET}?list-type=2&max-keys=1")[0] == 200
 
 
 def ask(stack: Stack, path: str, **headers: str) -> tuple[int, str]:

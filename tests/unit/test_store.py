@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from parsec_stack import status, store
 from parsec_stack.service import Service
 from parsec_stack.stack import Stack
@@ -65,3 +67,33 @@ def test_a_complete_stack_without_a_store_is_unhealthy(tmp_path: Path) -> None:
     (seen,) = status.with_store(stack, [running], tree_of())
     assert seen.health == "unhealthy"
     assert (seen.trouble or "").startswith("it does not answer a request for the bucket parsec")
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("", None),
+        ("volume", "what was stored in the bucket parsec cannot be read"),
+        ("bucket", "the bucket parsec is gone"),
+    ],
+)
+def test_one_lost_volume_among_several(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gone: str, said: str | None
+) -> None:
+    """A store that lists all, and has lost every seventh object, has lost something."""
+    names = [f"Org/{number:03}" for number in range(1000)]
+
+    def answer(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
+        """What a store in this state answers."""
+        if "list-type" in path:
+            listing = "".join(f"<Key>{name}</Key>" for name in names)
+            return (404, "") if gone == "bucket" else (200, listing)
+        lost = gone == "volume" and int(path[-3:]) % 7 == 3
+        return (500 if lost else 206, "")
+
+    monkeypatch.setattr(store, "ask", answer)
+    monkeypatch.setattr("parsec_stack.probes.status", lambda *_: 200)
+
+    assert store.loss(Stack(tmp_path)) == said
+    assert store.serves(Stack(tmp_path))
+    assert store.serves(Stack(tmp_path, state={"complete": True})) == (gone != "bucket")
