@@ -33,7 +33,7 @@ def with_store(stack: Stack, services: list[Service], tree: store.Tree) -> list[
     return [
         replace(service, health="unhealthy", trouble=said)
         if service.name == "parsec-s3"
-        and service.health == "healthy"
+        and service.health != "-"
         and (said := store.trouble(stack, tree))
         else service
         for service in services

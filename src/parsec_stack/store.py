@@ -52,9 +52,12 @@ def loss(stack: Stack, bucket: str = BUCKET) -> str | None:
             403: "it refuses the keys of parsec-credentials.env",
             0: f"it does not answer a request for the bucket {bucket}",
         }.get(status, f"it answers {status} to a request for the bucket {bucket}")
-    with ThreadPoolExecutor(READERS) as pool:
+    pool = ThreadPoolExecutor(READERS)
+    try:
         read = pool.map(partial(can_be_read, stack, bucket), some(KEY.findall(listing)))
         return None if all(read) else f"what was stored in the bucket {bucket} cannot be read"
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def some(keys: list[str]) -> list[str]:

@@ -103,8 +103,10 @@ GRACE = {
 # What each healthcheck must ask for.
 ASKED = {
     "parsec-postgres": {"pg_isready", "--host=parsec-postgres", "--username=parsec", "--quiet"},
-    "parsec-s3": {"--fail --silent", "https://localhost:9000/status >/dev/null",
-                  "--output /dev/null", "https://localhost:9090/ && curl"},
+    "parsec-s3": {"--fail --silent", "$$trust https://localhost:9000/status &&",
+                  "--output /dev/null", "$$trust https://localhost:9090/ &&",
+                  'inner="--cert parsec-s3-inner.crt --key parsec-s3-inner.key"',
+                  "https://localhost:8888/buckets/parsec/?limit=1"},
     "parsec-smtp": {"CMD /mailpit readyz"},
     "parsec-server": {'"127.0.0.1", 6777', "timeout=2", "context=trust", "headers=headers",
                       'ask("/")', 'ask("/anonymous/NoSuchOrganization")', "status != 404",
@@ -294,10 +296,8 @@ def healthchecks_probe(files: Files) -> None:
         assert not missing, f"{name} is not asked for {missing}: {test}"
         if "curl" in test:
             # The proxy's certificate may be of another CA.
-            trust = (
-                "--insecure" if name == "parsec-proxy" else "--cacert /run/secrets/custom-ca.crt"
-            )
-            words = {"--silent", "--show-error", "/dev/null", "--max-time 4", trust}
+            trust = "--insecure" if name == "parsec-proxy" else "--cacert custom-ca.crt"
+            words = {"--silent", "--show-error", "/dev/null", "--max-time ", trust}
             assert not [word for word in words if word not in test], test
         assert seconds(check["timeout"]) == 5, name
         assert (seconds(check["interval"]), check["retries"]) == ASKED_EVERY[name], name
