@@ -606,9 +606,9 @@ def check_files(stack: Stack) -> None:
                 "'invoke adminToken', which makes it again from secrets/"
             )
     check_env_files(stack)
-    check_host(stack)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(check_validity, (stack.folder / name for name in CERTIFICATES)))
+        list(pool.map(partial(check_validity, stack), CERTIFICATES))
+    check_host(stack)
 
 
 def require_texts(stack: Stack) -> None:
@@ -650,28 +650,40 @@ def check_env_files(stack: Stack) -> None:
 
 def check_host(stack: Stack) -> None:
     """Remark that the proxy's certificate lacks the name under which clients are to reach it."""
+    if stack.host == LOCALHOST:
+        return
     name = stack.host.strip("[]")
     kind = "ip" if stack.host != name or re.fullmatch(r"[0-9.]+", name) else "host"
     command = ["openssl", "x509", "-noout", f"-check{kind}", name, "-in", "parsec-proxy.crt"]
     answer = subprocess.run(command, cwd=stack.folder, capture_output=True, text=True, timeout=10)
     if "does NOT match" in answer.stdout:
+        remedy = (
+            "get one that is" if is_foreign(stack) else f"run 'TLS_NAMES={name} invoke tls restart'"
+        )
         warn(
             f"note: {stack.folder / 'parsec-proxy.crt'} is not for {name}, so clients will refuse "
-            f"it: run 'TLS_NAMES={name} invoke tls restart'"
+            f"it: {remedy}"
         )
 
 
-def check_validity(path: Path) -> None:
-    """Raise StackError unless the file holds certificates of which each is valid now."""
+def is_foreign(stack: Stack) -> bool:
+    """Has the proxy a certificate of another CA?"""
+    return probes.proxy_trust(stack).name == probes.PROXY_CERTIFICATE
+
+
+def check_validity(stack: Stack, name: str) -> None:
+    """Raise StackError unless the file of this name holds certificates that are all valid now."""
     from cryptography import x509
 
-    now = datetime.now(UTC)
+    path, now = stack.folder / name, datetime.now(UTC)
     try:
         chain = x509.load_pem_x509_certificates(path.read_bytes())
     except ValueError:
         raise StackError(f"{path} is corrupt: move it away and run 'invoke tls'") from None
     if any(one.not_valid_after_utc < now for one in chain):
-        raise StackError(f"{path} has expired: run 'invoke tls' to renew it")
+        foreign = name == probes.PROXY_CERTIFICATE and is_foreign(stack)
+        remedy = "get a new one of its CA" if foreign else "run 'invoke tls' to renew it"
+        raise StackError(f"{path} has expired: {remedy}")
     start = max(one.not_valid_before_utc for one in chain)
     if start > now:
         raise StackError(

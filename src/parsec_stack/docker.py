@@ -51,6 +51,8 @@ KEY_GROUPS = {
     "parsec-server": 1234,
     "parsec-proxy": 1238,
 }
+# What the containers read beside certificates, keys and secrets/ (compose file).
+BOUND = ("parsec-postgres.hba.conf", "security.toml", "nginx.conf", "parsec-nginx.conf")
 # SeaweedFS's tree of files, as its own parts reach it in the container.
 FILER = "https://localhost:8888"
 FILER_TRUST = {
@@ -290,6 +292,7 @@ def check(stack: Stack) -> None:
     require_path(stack.folder, "docker")
     write_settings(stack)
     check_keys(stack)
+    check_readable(stack)
     check_names(stack)
     if not is_up(stack):
         for service, port in published_ports(stack):
@@ -329,6 +332,16 @@ def check_keys(stack: Stack) -> None:
                 f"{key} cannot be read by its container, which runs as group {group}: "
                 f"run 'cd {shlex.quote(str(stack.folder))} && sudo ./setup-tls.sh', which hands "
                 "the keys over"
+            )
+
+
+def check_readable(stack: Stack) -> None:
+    """Raise StackError for another file that a container reads, and that is its owner's alone."""
+    for name in (*BOUND, *(f"{pair}.crt" for pair in ("custom-ca", *KEY_GROUPS))):
+        path = stack.folder / name
+        if not path.stat().st_mode & 0o004:
+            raise StackError(
+                f"{path} cannot be read by its container: run 'chmod a+r {shlex.quote(str(path))}'"
             )
 
 
@@ -468,6 +481,7 @@ def packaged(stack: Stack) -> list[str]:
     known = stack.state.get("packaged", {})
     if image and known.get("image") == image:
         return list(known["migrations"])
+    fetch(absent([name]))
     found = packaged_in(name)
     if image and stack.state:  # a folder without state is no stack of ours
         stack.remember(packaged={"image": image, "migrations": found})

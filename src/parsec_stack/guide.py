@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -204,16 +205,18 @@ def read_cache(cache: Path) -> dict[str, Any]:
 
 
 def write_cache(cache: Path, content: dict[str, Any]) -> None:
-    """Keep the reading; another process sees the old file or the new one, never a part."""
+    """Keep the reading; another process sees the old file or the new one, never a part.
+
+    Where another user has made the folder, or the disk is full, the next process reads anew.
+    """
     beside = cache.with_name(f"{cache.name}.{os.getpid()}.new")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(content))
-        beside.replace(cache)
-    except OSError as error:
-        raise GuideError(f"{cache} cannot be written: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with suppress(OSError):
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(content))
+            beside.replace(cache)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def from_json(known: dict[str, Any]) -> Guide:

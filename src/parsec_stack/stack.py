@@ -201,10 +201,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copy the file with its mode, whole or not at all."""
+    """Copy the file whole or not at all, open to all readers: a umask may have closed it."""
     beside = target.with_name(f"{target.name}.{os.getpid()}.new")
     try:
-        shutil.copy(source, beside)
+        shutil.copyfile(source, beside)
+        beside.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

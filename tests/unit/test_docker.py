@@ -17,7 +17,7 @@ import pytest
 
 from parsec_stack import docker
 from parsec_stack.errors import StackError
-from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.stack import ARTIFACTS, SERVICES, Stack, copy_atomically
 from parsec_stack.verify.plugin import docker_required
 
 
@@ -317,3 +317,20 @@ def test_health_of_a_container(tmp_path: Path, status: str, state: str, health: 
     described = docker.describe(Stack(tmp_path, "docker"), "parsec-proxy", container)
 
     assert (described.health, described.version) == (health, "1")
+
+
+def test_files_that_containers_can_read(tmp_path: Path) -> None:
+    """What is its owner's alone is named, with what to do; a closed checkout makes no such file."""
+    stack = Stack(tmp_path, "docker", state={"folder": str(tmp_path)})
+    artifacts = tmp_path / "checkout"
+    shutil.copytree(ARTIFACTS, artifacts)
+    for path in artifacts.iterdir():
+        path.chmod(path.stat().st_mode & 0o700)
+        copy_atomically(path, tmp_path / path.name)
+    subprocess.run(["./setup-tls.sh"], cwd=tmp_path, check=True, capture_output=True)
+    docker.check_readable(stack)
+
+    (tmp_path / "nginx.conf").chmod(0o600)
+
+    with pytest.raises(StackError, match=f"run 'chmod a\\+r {tmp_path}/nginx.conf'"):
+        docker.check_readable(stack)

@@ -263,6 +263,14 @@ def test_corrupt_cache(mini: Mini, content: str) -> None:
     assert json.loads(cache.read_text())["blocks"]
 
 
+def test_a_cache_that_cannot_be_written(mini: Mini) -> None:
+    """Another user may have made the folder: then every process reads anew."""
+    mini.page(command("a", "true"))
+    (mini.root / "build").write_text("no folder")
+
+    assert mini.only().name == "a"
+
+
 def test_cached_reading_needs_no_sphinx(mini: Mini) -> None:
     """The tasks read the guide without the time that Sphinx's import takes."""
     mini.page(command("a", "true")).load()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack import docker, native, probes, smoke
+from parsec_stack import deployment, docker, native, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, Stack
 
@@ -123,3 +123,16 @@ def test_the_script_keeps_it(certified: Path) -> None:
 
     assert "parsec-proxy.crt: kept, of another CA" in done.stdout
     assert [(own / f"parsec-proxy.{suffix}").read_bytes() for suffix in ("key", "crt")] == before
+
+
+def test_it_has_expired(certified: Path, tmp_path: Path) -> None:
+    """No task here can renew it: its own CA does."""
+    folder = shutil.copytree(certified / "own", tmp_path / "s")
+    sign = ["openssl", "x509", "-req", "-in", "parsec-proxy.csr", "-CA", "custom-ca.crt"]
+    sign += ["-CAkey", "custom-ca.key", "-set_serial", "8", "-days", "-1"]
+    other = certified / "other"
+    out = ["-out", str(folder / "parsec-proxy.crt")]
+    subprocess.run([*sign, *out], cwd=other, check=True, capture_output=True)
+
+    with pytest.raises(StackError, match=r"parsec-proxy.crt has expired: get a new one of its CA"):
+        deployment.check_validity(Stack(folder), "parsec-proxy.crt")
