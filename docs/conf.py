@@ -24,7 +24,7 @@ nitpicky = True
 highlight_language = "none"
 # Roles of literals whose meaning their shape does not tell (verify/recognisers.py).
 ROLES = (
-    "program", "bucket", "login", "idle-suite", "trusted", "untrusted",
+    "program", "bucket", "login", "database-role", "idle-suite", "trusted", "untrusted",
     "open-port", "log-field",
     "alike", "alike-quoted", "unlike", "unlike-quoted",
 )  # fmt: skip

@@ -453,6 +453,15 @@ def login(claim: Claim, known: Sources) -> Finding | None:
     return HOLDS if name == claim.text else Finding(f"the user of console and inbox is {name}")
 
 
+@recognises("role of the database", role="database-role")
+def database_role(claim: Claim, known: Sources) -> Finding | None:
+    """The owner of the database, which prepare-database.sh makes and as which the server logs in."""
+    made = re.search(r"^ *CREATE ROLE (\w+);$", known.file("prepare-database.sh"), re.MULTILINE)
+    used = re.search(r"^PARSEC_DB=.postgresql://(\w+):", known.file("parsec-db.env"), re.MULTILINE)
+    names = {found[1] if found else "none" for found in (made, used)}
+    return HOLDS if names == {claim.text} else Finding(f"the role is {' or '.join(names)}")
+
+
 @recognises("trusted address", role="trusted")
 def trusted(claim: Claim, known: Sources) -> Finding | None:
     """An address, a network or all, as the server's own HTTP server reads it."""
