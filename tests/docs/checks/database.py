@@ -22,8 +22,8 @@ about = registry.about
 
 SCRIPT = "prepare-database.sh"
 PASSWORD = "given1"
-# PostgreSQL refuses to run as root.
-AS_USER = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
+# PostgreSQL refuses to run as root, who follows the way with Docker.
+HIDDEN = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
 # What an older database may hold, of every kind and with every kind of name.
 OBJECTS = (
     """CREATE SCHEMA "it's; ""a"" x" """,
@@ -76,7 +76,7 @@ class Desk:
 
     def run(self, command: str, *arguments: str) -> Said:
         """How the shell's command ends."""
-        line = [*AS_USER, "bash", "-c", command, "bash", *arguments]
+        line = [*(HIDDEN if os.getuid() == 0 else []), "bash", "-c", command, "bash", *arguments]
         return output_of(line, self.folder, self.environment)
 
     def prepare(self, password: str = PASSWORD) -> Said:
