@@ -455,7 +455,7 @@ def login(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("role of the database", role="database-role")
 def database_role(claim: Claim, known: Sources) -> Finding | None:
-    """The owner of the database, which prepare-database.sh makes and as which the server logs in."""
+    """The owner of the database, made by prepare-database.sh, as whom the server logs in."""
     made = re.search(r"^ *CREATE ROLE (\w+);$", known.file("prepare-database.sh"), re.MULTILINE)
     used = re.search(r"^PARSEC_DB=.postgresql://(\w+):", known.file("parsec-db.env"), re.MULTILINE)
     names = {found[1] if found else "none" for found in (made, used)}
