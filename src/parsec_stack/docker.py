@@ -52,7 +52,10 @@ KEY_GROUPS = {
     "parsec-proxy": 1238,
 }
 # What the containers read beside certificates, keys and secrets/ (compose file).
-BOUND = ("parsec-postgres.hba.conf", "security.toml", "nginx.conf", "parsec-nginx.conf")
+BOUND = (
+    *("parsec-postgres.hba.conf", "prepare-database.sh", "security.toml"),
+    *("nginx.conf", "parsec-nginx.conf"),
+)
 # SeaweedFS's tree of files, as its own parts reach it in the container.
 FILER = "https://localhost:8888"
 FILER_TRUST = {

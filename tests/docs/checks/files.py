@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from checks.common import registry
+from checks.common import mode, registry
 from checks.services import TLS12_SUITES
 from parsec_stack.stack import PORTS, PROXY_PORTS, SERVICES
 from parsec_stack.store import console_path
@@ -347,9 +347,18 @@ def the_database_is_prepared_as_without_docker(files: Files) -> None:
             program.write_text(f'[ "$1 $(cat)" = "data given" ] || exit 9\n{then}\n')
             tried = script.replace("/etc/prepare-database.sh", str(program))
             tried = tried.replace("/run/secrets/postgres-password", str(secret))
+            tried = tried.replace("/run/secrets/parsec-postgres.key", str(secret))
+            copy = Path(folder, "key")
+            tried = tried.replace("/tmp/parsec-postgres.key", str(copy))
             command = [*shell, tried, name, "echo", "started"]
             said = output_of(command, Path(folder), {"PGDATA": "data"})
             assert (said.status, said.text) == (status, text), then
+            # Of its own, and nobody else's: so PostgreSQL wants it.
+            assert (copy.read_text(), mode(copy)) == ("given", 0o600)
+        secret.unlink()
+        said = output_of(command, Path(folder), {"PGDATA": "data"})
+        assert said.status
+        assert "started" not in said.text
 
 
 @about(COMPOSE, HBA)
@@ -359,7 +368,7 @@ def the_database_speaks_tls_alone(files: Files) -> None:
     assert service["command"] == [
         "postgres", "--ssl=on", "--ssl_min_protocol_version=TLSv1.3",
         "--ssl_cert_file=/run/secrets/parsec-postgres.crt",
-        "--ssl_key_file=/run/secrets/parsec-postgres.key",
+        "--ssl_key_file=/tmp/parsec-postgres.key",
         f"--hba_file=/etc/{HBA}",
     ]  # fmt: skip
     (mount,) = (one for one in service["volumes"] if one["target"] == f"/etc/{HBA}")
