@@ -27,7 +27,7 @@ FLAVOURS = ("native", "docker")
 # A block in another language is one with a misspelt tag.
 LANGUAGES = {"bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "xml", "yaml"}
 # Classes that a block may have; the last three come from docutils and the copy button.
-CLASSES = {"output", *FLAVOURS, "code", "doctest", "no-copybutton"}
+CLASSES = {"output", *FLAVOURS, "code", "doctest", "no-copybutton", "long"}
 # As if it were built as HTML, without the time that a theme takes.
 TAGS = ("html", "format_html", "builder_html")
 # What stands between an annotation and its block without being seen.

@@ -15,6 +15,8 @@ from typing import Any
 
 from parsec_stack.errors import StackError
 
+# What the guide installs on bare metal: the artifact.
+REQUIREMENTS = "requirements-native.txt"
 # How Parsec marks what precedes a release, by how Python's packages do.
 PRECEDING = {"a": "a", "b": "b", "rc": "rc"}
 
@@ -97,7 +99,7 @@ class Place:
 
 
 PLACES = (
-    Place("parsec", "docs/native.rst", r"pip install 'parsec-cloud==(.+)'$", own),
+    Place("parsec", f"deploy/{REQUIREMENTS}", r"^parsec-cloud==(\S+)", packaged),
     Place("python", "docs/native.rst", r"^   python(\S+) -m venv "),
     Place("parsec", "deploy/parsec-server.docker.yaml", r"image: \S+/parsec-server:(\S+)$", own),
     Place("python", ".python-version", r"^(.+)$"),

@@ -15,6 +15,7 @@ from parsec_stack.guide import Block, Guide, GuideError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
 from parsec_stack.verify import versions
 from parsec_stack.verify.sources import Sources
+from parsec_stack.versions import REQUIREMENTS
 
 SERVICE, OTHER = "\n  parsec-smtp:", "\n  extra: {image: a:1}\n  parsec-mail:"
 # A change to an artifact, and what the fact says then: fact, file, old and new text, answer.
@@ -89,23 +90,33 @@ def test_an_unknown_fact_is_a_mistake_of_its_page(tmp_path: Path) -> None:
         mini.load()
 
 
-def guide_of(compose: str = "", command: str = "") -> Sources:
-    """A guide with this compose file and this command."""
+def guide_of(requirements: str = "", compose: str = "") -> Sources:
+    """A guide with these requirements, or with this compose file."""
     pages = ("index", "docs/index.rst", 1)
     flavours = ("native", "docker")
-    file = Block(*pages, compose, "yaml", "file", flavours, target="parsec-server.docker.yaml")
-    return Sources(Guide([file, Block(*pages, command, "bash", "command", flavours)]), ROOT)
+    files = {REQUIREMENTS: requirements, "parsec-server.docker.yaml": compose}
+    blocks = [
+        Block(*pages, text, "text", "file", flavours, target=name)
+        for name, text in files.items()
+        if text
+    ]
+    return Sources(Guide(blocks), ROOT)
 
 
 def test_versions_agree() -> None:
-    """The versions of packages and images are pyproject's; each other one is told."""
-    pins = facts.pinned()
-    installed = "pip install " + " ".join(f"{name}=={pins[name]}" for name in pins)
+    """Packages and images have pyproject's versions, and the lock's hashes; each other is told."""
+    right = (ARTIFACTS / REQUIREMENTS).read_text()
     image = "services: {parsec-proxy: {image: 'nginx:1.2.3-alpine'}}"
-    older = re.sub("maildump==[0-9.]+", "maildump==1.0", installed)
-    lacking = re.sub("maildump==[0-9.]+", "", installed)
+    older = re.sub("maildump==[0-9.]+", "maildump==1.0", right)
+    lacking = re.sub(r"maildump==.*\n( .*\n)*", "", right)
+    other = re.sub(r"(maildump==.*\n.*sha256:)....", r"\g<1>beef", right)
 
-    assert list(versions.problems(guide_of(command=installed))) == []
-    assert "maildump is 1.0 here" in next(versions.problems(guide_of(command=older)))
-    assert "no command installs maildump" in next(versions.problems(guide_of(command=lacking)))
-    assert "runs nginx 1.2.3-alpine" in next(versions.problems(guide_of(compose=image)))
+    def found(requirements: str = "", compose: str = "") -> list[str]:
+        """What is held against them."""
+        return list(versions.problems(guide_of(requirements, compose)))
+
+    assert found(right) == []
+    assert "maildump is 1.0 here" in found(older)[0]
+    assert "or has other hashes there" in found(other)[0]
+    assert "lacks maildump" in found(lacking)[0]
+    assert "runs nginx 1.2.3-alpine" in found(compose=image)[0]

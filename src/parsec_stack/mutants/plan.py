@@ -15,6 +15,7 @@ from pathlib import Path
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants import pages
 from parsec_stack.mutants.operators import Change, changes
+from parsec_stack.versions import REQUIREMENTS
 
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
 # How long a line of code is in a title.
@@ -111,6 +112,8 @@ def controls(mutants: Iterable[Mutant]) -> list[Mutant]:
 def of_artifacts(guide: Guide) -> Iterator[Mutant]:
     """The mutants of the files that the guide shows whole."""
     for name, block in guide.files().items():
+        if name == REQUIREMENTS:  # compared whole with the lock that it is a part of
+            continue
         shown = [each for each in guide.blocks if each.target == name]
         flavours = tuple(dict.fromkeys(one for each in shown for one in each.flavours))
         language = "ini" if block.language == "ini" else LANGUAGES.get(Path(name).suffix, "bash")

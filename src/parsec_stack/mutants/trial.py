@@ -41,7 +41,7 @@ WALK_TIMEOUT = {"native": 300, "docker": 900}
 PATIENT = 2
 # Blocks that take long and seldom tell anything new come last.
 LATE = re.compile(r"(restart|renew|scale|unscale|minio|mailhog|message)(-|$)")
-INSTALL = ("venv-native", "install-native", "install-services-native")
+INSTALL = ("venv-native", "install-native")
 # What tells a failure by time, which a busy machine may cause, from any other.
 BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does not find", re.I)
 

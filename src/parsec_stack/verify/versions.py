@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from packaging.version import Version
 
 from parsec_stack import composition, facts
-from parsec_stack.guide import Block
 from parsec_stack.native import PACKAGES
+from parsec_stack.stack import ROOT
 from parsec_stack.verify.sources import Sources
+from parsec_stack.versions import LOCKED, REQUIREMENTS
 
-PINNED = re.compile(r"(?<![\w-])([a-z][\w-]*)==([\w.-]+)")
+ENTRY = re.compile(r"^([a-z][\w.-]*)==(\S+)(.*\n(?: .*\n)*)", re.MULTILINE)
+HASH = re.compile(r"--hash=(\S+)")
 # What an image's tag says of the version; the rest names what the image was built on.
 TAG = re.compile(r"v?(\d+(?:\.\d+)*(?:-rc\.\d+)?)")
 # Here the flavours have two different programs.
@@ -21,13 +23,8 @@ UNLIKE = {"parsec-smtp"}
 
 def problems(known: Sources) -> Iterator[str]:
     """Every package and image whose version is another than pyproject's, with its place."""
-    installed: set[str] = set()
-    for block in known.guide.blocks:
-        if block.kind == "command" and "pip install" in block.text:
-            installed.update(name for name, _ in PINNED.findall(block.text))
-            yield from differing_packages(block)
-    if installed and (lacking := sorted(facts.pinned().keys() - installed)):
-        yield f"no command installs {', '.join(lacking)}, which pyproject.toml has under native"
+    if REQUIREMENTS in known.guide.files():
+        yield from differing_packages(known.file(REQUIREMENTS))
     for service, (image, tag) in composition.images(known.compose).items():
         package = PACKAGES[service]
         version = facts.pinned()[package]
@@ -39,13 +36,23 @@ def problems(known: Sources) -> Iterator[str]:
             )
 
 
-def differing_packages(block: Block) -> Iterator[str]:
-    """The packages that a command installs at another version."""
-    for number, line in enumerate(block.text.splitlines(), 1):
-        for name, version in PINNED.findall(line):
-            wanted = facts.pinned().get(name)
-            if wanted is None or Version(version) != Version(wanted):
-                yield (
-                    f"{block.place_of(number)}: {name} is {version} here "
-                    f"and {wanted or 'absent'} in pyproject.toml"
-                )
+def differing_packages(requirements: str) -> Iterator[str]:
+    """The packages of the file that the project's lock has at another version, or not."""
+    listed, locked = entries(requirements), entries((ROOT / LOCKED.path).read_text())
+    for name, (version, hashes) in listed.items():
+        wanted, known = locked.get(name, ("absent", set()))
+        if version != wanted or hashes != known:
+            yield (
+                f"{REQUIREMENTS}: {name} is {version} here, and {wanted} in {LOCKED.path}, "
+                "or has other hashes there: run scripts/lock"
+            )
+    if lacking := sorted(facts.pinned().keys() - listed.keys()):
+        yield f"{REQUIREMENTS} lacks {', '.join(lacking)}, which pyproject.toml has under native"
+
+
+def entries(text: str) -> dict[str, tuple[str, set[str]]]:
+    """Version and hashes of each package of a lock."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for name, version, rest in ENTRY.findall(text):
+        found[name] = version, set(HASH.findall(rest))
+    return found
