@@ -388,10 +388,12 @@ def test_a_squatted_mail_catcher(
         hand_in(ports[0])
         request("127.0.0.1", ports[1], "/", headers=basic("parsec", BAIT), context=anybody())
         given = received(channel, 1.0)
-        health = trial.invoke(stack, "status", "--json")
-        sent = run_of(stack, "./ping-mailhog.sh")
-        with pytest.raises(StackError, match="could not send the invitation"):
-            client.invite(smoke.server_of(stack), device, "squatted@example.com")
+        with ThreadPoolExecutor() as pool:
+            status = pool.submit(trial.invoke, stack, "status", "--json")
+            ping = pool.submit(run_of, stack, "./ping-mailhog.sh")
+            with pytest.raises(StackError, match="could not send the invitation"):
+                client.invite(smoke.server_of(stack), device, "squatted@example.com")
+        health, sent = status.result(), ping.result()
         told = received(channel, 1.0)
 
     baits = sum(any(login in one for login in LOGINS) for one in given)

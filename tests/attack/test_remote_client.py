@@ -210,7 +210,7 @@ async def wait_for_events(stack: Stack, device: Device) -> int:
     """Open all the streams, then wait a little; how many were answered and are still open."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     way, context = Way("127.0.0.1", stack.ports["PROXY"]), trusting(stack)
-    head, few = head_of_stream(device), asyncio.Semaphore(20)
+    head, few = head_of_stream(device), asyncio.Semaphore(50)
     streams = await asyncio.gather(*(stream(way, context, head, few) for _ in range(STREAMS)))
     await asyncio.sleep(1.0)
     opened = [one for one in streams if one and not one[0].at_eof()]
