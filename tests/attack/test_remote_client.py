@@ -75,7 +75,7 @@ def test_descriptions(stack: Stack, record: Record) -> None:
 def test_rapid_reset(stack: Stack, path: str, record: Record) -> None:
     """Thousands of requests that are taken back at once take little memory."""
     with weighed(stack) as weight, ThreadPoolExecutor(5) as pool:
-        sent = sum(pool.map(lambda _: reset(stack, path, 5000), range(5)))
+        sent = sum(pool.map(lambda _: reset(stack, path, 2000), range(5)))
 
     record(requests=sent, **weight.figures)
     weight.check()
@@ -111,7 +111,7 @@ def test_malformed_requests(stack: Stack, place: str, record: Record) -> None:
     """Each is refused, or cut off; nothing fails inside, and the log stays small."""
     context = trusting(stack)
     raw = list(malformed.requests(SEED, MALFORMED))
-    with weighed(stack) as weight, ThreadPoolExecutor(16) as pool:
+    with weighed(stack) as weight, ThreadPoolExecutor(64) as pool:
         answers = list(pool.map(lambda one: send(stack, place, one, context), raw))
     statuses = Counter(status_of(answer) for answer in answers)
     failed = {
