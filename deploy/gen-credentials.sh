@@ -57,7 +57,7 @@ create() {
         [ ! -e "$place" ] || how="made again from secrets/; the rest is new, so start all anew"
     done
     [ "$how" = created ] || [ -s secrets/postgres-password ] ||
-        fail "$file is gone, and so is secrets/postgres-password: restore one from a backup; a new password would not fit the database that exists"
+        fail "$file is gone, and so is secrets/postgres-password: restore one from a backup, for whatever uses the old password would be locked out"
     generate_all "${names[@]}" "${later[@]}" >"$file.$$"
     # A link never replaces a file: of two runs at once one wins, and the other keeps its work.
     ln "$file.$$" "$file"

@@ -101,7 +101,7 @@ def require_password(stack: Stack) -> None:
     if holds_data(stack) and not any((stack.folder / place).exists() for place in places):
         raise StackError(
             f"{stack.folder / places[0]} is gone, and so is {places[1]}: restore one from a "
-            "backup; a new password would not fit the database that exists"
+            "backup, for whatever uses the old password would be locked out"
         )
 
 

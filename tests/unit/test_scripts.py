@@ -235,7 +235,7 @@ def test_lost_secrets_are_made_again(tmp_path: Path, name: str, file: str) -> No
 
 @pytest.mark.parametrize("place", ["data/postgres", "made/postgres", "secrets/s3-access-key"])
 def test_a_lost_password_is_not_replaced(tmp_path: Path, place: str) -> None:
-    """A new one would not fit the database that exists."""
+    """A new one would lock out whatever uses the old one."""
     (tmp_path / place).mkdir(parents=True)
 
     said = refusal("gen-credentials.sh", tmp_path)
