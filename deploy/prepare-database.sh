@@ -60,7 +60,7 @@ BEGIN
     END IF;
     ALTER ROLE parsec LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     ALTER DATABASE parsec OWNER TO parsec;
-    -- Lower numbers are PostgreSQL's own. Indexes, and the sequences and types of tables, follow
+    -- Lower numbers are the system's own. Indexes, and the sequences and types of tables, follow
     -- their tables.
     FOR change IN
         SELECT format('ALTER %s %s OWNER TO parsec', type, identity)
