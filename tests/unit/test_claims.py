@@ -37,6 +37,8 @@ FILES = {
     "gen-credentials.sh": (
         "#!/usr/bin/env bash\ncase $1 in S3_CONSOLE_USER | MAIL_USER) echo parsec ;; esac\n"
     ),
+    "prepare-database.sh": "#!/usr/bin/env bash\n    CREATE ROLE parsec;\n",
+    "parsec-db.env": "PARSEC_DB='postgresql://parsec:secret@h/parsec'\n",
     "create-bucket.sh": "#!/usr/bin/env bash\nbucket=parsec\n",
     "parsec.env": "PARSEC_SSL_CIPHERS=TLS_AES_128_CCM_SHA256:ECDHE-RSA-AES256-GCM-SHA384\n",
     "parsec-s3.env": 'PARSEC_BLOCKSTORE="s3:h:us-east-1:parsec:${S3_KEY:?}:x"\n',
@@ -66,6 +68,9 @@ KNOWN = {
     "option of a command": ("--cacert custom-ca.crt", "", "commands", "--cacert", "--capath"),
     "message": ("the store said", "", "said", "store", "shop"),
     "bucket": ("parsec", "bucket", "create-bucket.sh", "=parsec", "=other"),
+    "role of the database": (
+        "parsec", "database-role", "prepare-database.sh", "ROLE parsec", "ROLE other",
+    ),
     "login": ("parsec", "login", "gen-credentials.sh", "echo parsec", "echo admin"),
 }  # fmt: skip
 # What other sources than the guide's files know, each with a misspelt twin and its problem.

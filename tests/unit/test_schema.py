@@ -65,6 +65,17 @@ class Flavour:
         """Services run."""
         return True
 
+    def ends(self, stack: Stack) -> bool:
+        """No service is being stopped."""
+        return False
+
+    def paused(self, stack: Stack) -> list[str]:
+        """No service is paused."""
+        return []
+
+    def go_on(self, stack: Stack) -> None:
+        """None has to go on."""
+
     def server_runs(self, stack: Stack) -> bool:
         """The server does not run."""
         return False

@@ -56,11 +56,6 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = guide.load(docs)
-        # From here on: what looks at files in the background belongs to the same user throughout.
-        self.followed = Followed()
-        self.followed.change("native" if "native" in options.flavours else "")
-        self.findings = Findings(self.guide, registry)
-        self.claims = Claims(Sources(self.guide, docs.parent))
         self.walks: dict[Flavour, Walk] = {}
         self.notes: list[str] = []
         # What was not written, since a secret is in it.
@@ -72,6 +67,11 @@ class Session:
                 raise StackError(f"the docker flavour is required, but {problem}")
             self.missing["docker"] = problem
             self.notes.append(f"docker: its commands were not executed: {problem}")
+        # From here on: what looks at files in the background belongs to the same user throughout.
+        self.followed = Followed()
+        self.followed.change("native" if "native" in options.flavours else "")
+        self.findings = Findings(self.guide, registry)
+        self.claims = Claims(Sources(self.guide, docs.parent))
 
     def walk(self, flavour: Flavour) -> Walk:
         """The walk of this flavour, begun when first asked for; this process is its reader now."""
