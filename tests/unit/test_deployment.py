@@ -202,3 +202,10 @@ def test_destroy_keeps_what_is_not_its_own(stack: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "kept what is not the stack's: notes.txt" in done.stdout
     assert [path.name for path in stack.iterdir()] == ["notes.txt"]
+
+
+def test_what_tasks_import_is_compiled_once(tmp_path: Path) -> None:
+    """Though invoke forbids it by default, Python keeps what it has compiled."""
+    invoke(tmp_path / "s", "status", PYTHONPYCACHEPREFIX=str(tmp_path / "compiled"))
+
+    assert list((tmp_path / "compiled").rglob("ownership.*.pyc"))
