@@ -19,6 +19,7 @@ from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.tool import output_of
+from parsec_stack.versions import REQUIREMENTS
 
 about = registry.about
 
@@ -185,12 +186,13 @@ def services_are_those_of_the_table(files: Files) -> None:
 @about(COMPOSE)
 def both_ways_run_the_same_versions(files: Files) -> None:
     """The images have the versions of the packages that the way without Docker installs."""
-    commands = [block.text for block in files.guide.blocks if "install" in (block.name or "")]
-    versions = dict(re.findall(r"([a-z-]+)==([\w.-]+)", " ".join(commands)))
+    installed = files.text(REQUIREMENTS)
+    versions = dict(re.findall(r"^([a-z-]+)==([\w.-]+)", installed, re.MULTILINE))
     for name, service in services(files, COMPOSE).items():
         tag = service["image"].rpartition(":")[2]
         wanted = versions[PACKAGES[name]] if name in PACKAGES else "v1.33.1"
-        assert re.sub(r"-(alpine|bookworm)$", "", tag) in (wanted, wanted.removesuffix(".0")), tag
+        told = re.sub(r"-(alpine|bookworm)$|-(?=rc)|(?<=rc)\.", "", tag)
+        assert told in (wanted, wanted.removesuffix(".0")), tag
 
 
 @about(COMPOSE)
