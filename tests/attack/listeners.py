@@ -122,7 +122,9 @@ def listening(pid: int) -> Iterator[tuple[str, str, str, int]]:
 def table(pid: int, name: str) -> list[str]:
     """The lines of a table of the kernel's, without its head."""
     try:
-        return Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+        # The path of somebody's socket may be any bytes.
+        text = Path(f"/proc/{pid}/net/{name}").read_text(errors="surrogateescape")
+        return text.rstrip("\n").split("\n")[1:]
     except FileNotFoundError:  # without IPv6
         return []
 
