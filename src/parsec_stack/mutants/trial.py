@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from parsec_stack import doctree, guide, native
+from parsec_stack import account, doctree, guide, native
 from parsec_stack.errors import StackError
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
@@ -27,11 +27,12 @@ from parsec_stack.stack import FLAVOURS, Flavour, Stack
 from parsec_stack.verify import compose, emphasis, inventory, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
-from parsec_stack.verify.reader import following
+from parsec_stack.verify.reader import following, reader
 from parsec_stack.verify.registry import Check, Registry, denial
 from parsec_stack.verify.site import Site, environment, is_free, prepare
 from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.walk import Walk, mismatch
+from parsec_stack.versions import REQUIREMENTS
 
 # Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
 BLOCK_TIMEOUT = {"native": 60.0, "docker": 150.0}
@@ -478,12 +479,14 @@ def lend_environment(site: Site, venv: Path) -> None:
 
 def install(own: Guide, output: Path) -> Path:
     """The virtual environment that the guide's own commands make, once; StackError if one fails."""
-    commands = "".join(own.named[name].text for name in INSTALL)
+    required = own.files()[REQUIREMENTS].text
+    commands = "".join([required, *(own.named[name].text for name in INSTALL)])
     folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
     if (folder / "complete").exists():
         return folder / "venv"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / REQUIREMENTS).write_text(required + "\n")
     stack = Stack(folder, "native")
     with Shell(folder, environment(stack, folder)) as shell:
         for name in INSTALL:
@@ -491,6 +494,9 @@ def install(own: Guide, output: Path) -> Path:
             result = shell.run(render_command(block, {}, {}))
             if result.problem:
                 raise StackError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
+    if who := reader():
+        # Its packages unpack programs at their first use.
+        account.give(folder, who)
     (folder / "complete").touch()
     return folder / "venv"
 
