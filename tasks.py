@@ -100,13 +100,13 @@ def restore(stack: Stack, yes: bool = False) -> None:
     session.deployment().restore(stack, confirmed=yes)
 
 
-@stack_task(ends=True)
+@stack_task(stops=True)
 def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
     session.deployment().down(stack)
 
 
-@stack_task(ends=True, help={"yes": "do not ask"})
+@stack_task(stops=True, help={"yes": "do not ask"})
 def destroy(stack: Stack, yes: bool = False) -> None:
     """Stop the services and remove all that this stack has made."""
     session.deployment().destroy(stack, confirmed=yes)

@@ -43,9 +43,8 @@ def chosen(folder: Path, environment: Mapping[str, str] = os.environ) -> Account
     elif owner:
         account = by_number(owner)
     else:
-        account = known(environment.get("SUDO_USER", USUAL), "SUDO_USER")
-    if not account.pw_uid and not named:
-        account = known(USUAL, "root")
+        caller = environment.get("SUDO_USER", "root")
+        account = known(USUAL if caller == "root" else caller, "SUDO_USER")
     if not account.pw_uid:
         raise StackError(f"{VARIABLE} names root, who runs no services: name another account")
     if owner not in (0, account.pw_uid):

@@ -23,7 +23,12 @@ ISSUED = "issued-certificates.txt"
 MADE = (
     *("data/postgres", "data/postgres.new", "data/s3", "data/mail"),
     *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx", "run/*.sock"),
-    *("secrets/postgres-password*", "secrets/s3-*", "secrets/mail-users"),
+    *(
+        "secrets/postgres-password",
+        "secrets/postgres-password.[0-9]*",
+        "secrets/s3-*",
+        "secrets/mail-users",
+    ),
     *("secrets/administration-token", "secrets/account-seed"),
     *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
     *("made/postgres", "made/s3", "parsec.dump", "parsec.[0-9]*.dump", "migrate.log"),

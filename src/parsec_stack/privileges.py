@@ -40,7 +40,7 @@ def reclaim(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def drop(stack: Stack, *, writes: bool, ends: bool) -> None:
+def drop(stack: Stack, *, writes: bool, stops: bool) -> None:
     """As root, become the account of the stack's services, whose the folder is from then on.
 
     What root itself runs, as older versions did, root ends. Raises StackError if it is to be
@@ -55,7 +55,7 @@ def drop(stack: Stack, *, writes: bool, ends: bool) -> None:
         if not writes:
             return
         if native.is_up(stack):
-            if ends:
+            if stops:
                 return
             raise StackError(
                 f"root runs the services of the stack in {stack.folder}: 'invoke down' ends them, "

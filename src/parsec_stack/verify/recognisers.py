@@ -439,8 +439,7 @@ def bucket(claim: Claim, known: Sources) -> Finding | None:
     """The bucket that create-bucket.sh makes and that the server uses."""
     made = re.search(r"^bucket=(\S+)$", known.file("create-bucket.sh"), re.MULTILINE)
     used = re.search(r"^PARSEC_BLOCKSTORE=.*:us-east-1:(\w+):", known.file("parsec-s3.env"), re.M)
-    names = {found[1] if found else "none" for found in (made, used)}
-    return HOLDS if names == {claim.text} else Finding(f"the bucket is {' or '.join(names)}")
+    return is_called(claim, "bucket", made, used)
 
 
 @recognises("login", role="login")
@@ -449,8 +448,7 @@ def login(claim: Claim, known: Sources) -> Finding | None:
     written = re.search(
         r"S3_CONSOLE_USER \| MAIL_USER\) echo (\w+)", known.file("gen-credentials.sh")
     )
-    name = written[1] if written else "none"
-    return HOLDS if name == claim.text else Finding(f"the user of console and inbox is {name}")
+    return is_called(claim, "user of console and inbox", written)
 
 
 @recognises("role of the database", role="database-role")
@@ -458,8 +456,13 @@ def database_role(claim: Claim, known: Sources) -> Finding | None:
     """The owner of the database, made by prepare-database.sh, as whom the server logs in."""
     made = re.search(r"^ *CREATE ROLE (\w+);$", known.file("prepare-database.sh"), re.MULTILINE)
     used = re.search(r"^PARSEC_DB=.postgresql://(\w+):", known.file("parsec-db.env"), re.MULTILINE)
-    names = {found[1] if found else "none" for found in (made, used)}
-    return HOLDS if names == {claim.text} else Finding(f"the role is {' or '.join(names)}")
+    return is_called(claim, "role", made, used)
+
+
+def is_called(claim: Claim, what: str, *found: re.Match[str] | None) -> Finding:
+    """Is this its name, by the one group of each match?"""
+    names = {match[1] if match else "none" for match in found}
+    return HOLDS if names == {claim.text} else Finding(f"the {what} is {' or '.join(names)}")
 
 
 @recognises("trusted address", role="trusted")
