@@ -21,55 +21,73 @@ if TYPE_CHECKING:
 @stack_task(creates=True)
 def tls(stack: Stack) -> None:
     """Make the CA, keys and certificates; renew what expires."""
-    session.deployment().tls(stack)
+    from parsec_stack import deployment
+
+    deployment.tls(stack)
 
 
 @stack_task(aliases=["admin-token"], creates=True)
 def adminToken(stack: Stack) -> None:
     """Generate the administration token and the credentials."""
-    session.deployment().credentials(stack)
+    from parsec_stack import deployment
+
+    deployment.credentials(stack)
 
 
 @stack_task()
 def up(stack: Stack) -> None:
     """Start the services and wait until they are ready."""
-    session.deployment().up(stack, wait=session.ends_with("up"))
+    from parsec_stack import deployment
+
+    deployment.up(stack, wait=session.ends_with("up"))
 
 
 @stack_task()
 def migrate(stack: Stack) -> None:
     """Bring the database's schema to the server's version."""
-    session.deployment().migrate(stack, wait=session.ends_with("migrate"))
+    from parsec_stack import deployment
+
+    deployment.migrate(stack, wait=session.ends_with("migrate"))
 
 
 @stack_task()
 def bucket(stack: Stack) -> None:
     """Create the bucket with object lock and start the server."""
-    session.deployment().bucket(stack)
+    from parsec_stack import deployment
+
+    deployment.bucket(stack)
 
 
 @stack_task()
 def smoke(stack: Stack) -> None:
     """Use the server as a client does, directly and through the proxy."""
-    session.deployment().smoke(stack)
+    from parsec_stack import deployment
+
+    deployment.smoke(stack)
 
 
 @stack_task()
 def ping_mail(stack: Stack) -> None:
     """Send a mail to the catcher and see it arrive."""
-    session.deployment().ping_mail(stack)
+    from parsec_stack import deployment
+
+    deployment.ping_mail(stack)
 
 
 @stack_task(help={"name": "letters, digits, - and _; at most 32"})
 def organization(stack: Stack, name: str) -> None:
     """Create an organization and print its bootstrap link."""
-    session.deployment().organization(stack, name)
+    from parsec_stack import deployment
+
+    deployment.organization(stack, name)
 
 
 @stack_task(writes=False, help={"json": "print JSON instead of a table"})
 def status(stack: Stack, json: bool = False) -> None:
     """Show every service: state, health, address, version, certificate."""
-    session.deployment().status(stack, as_json=json)
+    from parsec_stack import deployment
+
+    deployment.status(stack, as_json=json)
 
 
 @stack_task(
@@ -79,37 +97,49 @@ def status(stack: Stack, json: bool = False) -> None:
 )
 def logs(stack: Stack, service: Sequence[str] | None = None, follow: bool = False) -> None:
     """Print what the services said."""
-    session.deployment().logs(stack, tuple(service or ()), follow=follow)
+    from parsec_stack import deployment
+
+    deployment.logs(stack, tuple(service or ()), follow=follow)
 
 
 @stack_task()
 def restart(stack: Stack) -> None:
     """Start the services anew, so that they read their files again."""
-    session.deployment().restart(stack)
+    from parsec_stack import deployment
+
+    deployment.restart(stack)
 
 
 @stack_task()
 def backup(stack: Stack) -> None:
     """Write the database into a file, before an upgrade."""
-    session.deployment().backup(stack)
+    from parsec_stack import deployment
+
+    deployment.backup(stack)
 
 
 @stack_task(help={"yes": "do not ask"})
 def restore(stack: Stack, yes: bool = False) -> None:
     """Put the database back as the last backup has it."""
-    session.deployment().restore(stack, confirmed=yes)
+    from parsec_stack import deployment
+
+    deployment.restore(stack, confirmed=yes)
 
 
 @stack_task(stops=True)
 def down(stack: Stack) -> None:
     """Stop the services; data and secrets stay."""
-    session.deployment().down(stack)
+    from parsec_stack import deployment
+
+    deployment.down(stack)
 
 
 @stack_task(stops=True, help={"yes": "do not ask"})
 def destroy(stack: Stack, yes: bool = False) -> None:
     """Stop the services and remove all that this stack has made."""
-    session.deployment().destroy(stack, confirmed=yes)
+    from parsec_stack import deployment
+
+    deployment.destroy(stack, confirmed=yes)
 
 
 @project_task(help={"minio": "MinIO's too", "force": "also those that were pulled"})

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from parsec_stack.guide import Block, Guide
-from parsec_stack.stack import FLAVOURS
+from parsec_stack.services import FLAVOURS
 from parsec_stack.verify import evidence
 from parsec_stack.verify.evidence import Record
 

@@ -13,8 +13,8 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from parsec_stack import composition, facts
 from parsec_stack.errors import StackError
 from parsec_stack.literals import GENERATED
-from parsec_stack.native import PACKAGES
-from parsec_stack.stack import ARTIFACTS, PROXY_PORTS, ROOT
+from parsec_stack.services import SERVICES, FlavourName, flavour_named, usual_ports
+from parsec_stack.stack import ARTIFACTS, ROOT
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -63,7 +63,7 @@ class ServiceTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Derive the rows from the compose file and the packages."""
         depend_on_artifacts(self.env)
-        flavour = self.arguments[0]
+        flavour = flavour_named(self.arguments[0])
         content = composition.parse((ARTIFACTS / composition.COMPOSE_FILE).read_text())
         images, ports = composition.images(content), composition.ports(content)
         second = "Package" if flavour == "native" else "Program"
@@ -71,7 +71,7 @@ class ServiceTable(SphinxDirective):
             [[nodes.Text("Service")], [nodes.Text(second)], [nodes.Text("Listens on this machine")]]
         ]
         for service, (image, _) in images.items():
-            package = nodes.literal("", PACKAGES[service], classes=[GENERATED])
+            package = nodes.literal("", SERVICES[service].package, classes=[GENERATED])
             ran = package if flavour == "native" else nodes.Text(PROGRAMS[image])
             where = addresses(ports[service], flavour)
             rows.append([[nodes.literal("", service)], [ran], where])
@@ -91,12 +91,12 @@ class ServiceTable(SphinxDirective):
         return nodes.entry("", paragraph)
 
 
-def addresses(ports: list[composition.Port], flavour: str) -> list[nodes.Node]:
+def addresses(ports: list[composition.Port], flavour: FlavourName) -> list[nodes.Node]:
     """Where a service listens, as a sentence without its end."""
     parts: list[nodes.Node] = []
     # What has no role of its own comes first.
     for port in sorted(ports, key=lambda port: port.name in ROLES):
-        number = PROXY_PORTS[flavour].get(port.name, port.number)  # type: ignore[index]
+        number = usual_ports(flavour)[port.name]
         parts.append(nodes.Text((", " if parts else "") + ROLES.get(port.name, "")))
         scheme = SCHEMES.get(port.name)
         if scheme:

@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from parsec_stack import native
 from parsec_stack.docker import COMPOSE_FILE
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ARTIFACTS, ROOT, Flavour, Stack
+from parsec_stack.flavour import flavour_of
+from parsec_stack.services import FlavourName
+from parsec_stack.stack import ARTIFACTS, ROOT, Stack
 from parsec_stack.verify import reader
 from parsec_stack.verify.site import free_offset
 
@@ -157,12 +158,12 @@ def folder() -> Iterator[Path]:
 
 
 @functools.cache
-def stack_of(path: Path, flavour: Flavour = "native") -> Stack:
+def stack_of(path: Path, flavour: FlavourName = "native") -> Stack:
     """The stack of a measurement, on ports that are free."""
     return Stack(path, flavour, free_offset(path, flavour))
 
 
-def environment(path: Path, flavour: Flavour = "native") -> dict[str, str]:
+def environment(path: Path, flavour: FlavourName = "native") -> dict[str, str]:
     """What one measured command sees."""
     stack = stack_of(path, flavour)
     own = {"STACK_DIR": str(path), "STACK_PORT_OFFSET": str(stack.port_offset)}
@@ -170,7 +171,7 @@ def environment(path: Path, flavour: Flavour = "native") -> dict[str, str]:
 
 
 def seconds(
-    command: list[str], path: Path, where: Path = ROOT, flavour: Flavour = "native"
+    command: list[str], path: Path, where: Path = ROOT, flavour: FlavourName = "native"
 ) -> float:
     """How long the command takes; ends the benchmark if it fails."""
     path.mkdir(exist_ok=True)
@@ -189,7 +190,7 @@ def seconds(
     return elapsed
 
 
-def give_up(path: Path, flavour: Flavour, reason: str) -> NoReturn:
+def give_up(path: Path, flavour: FlavourName, reason: str) -> NoReturn:
     """End the benchmark with the reason; nothing of the measured stack stays."""
     if (path / ".stack.json").exists():
         command = ["invoke", "destroy", "--yes"]
@@ -239,7 +240,7 @@ def await_free_ports(stack: Stack) -> None:
     from parsec_stack import probes
 
     deadline = time.monotonic() + 30
-    while any(probes.listens(port) for _, port in native.inner_ports(stack)):
+    while any(probes.listens(port) for _, port in flavour_of(stack).ports(stack)):
         if time.monotonic() > deadline:
             sys.exit("the services of by-hand.sh do not end")
         time.sleep(0.1)

@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-import yaml
-
 COMPOSE_FILE = "parsec-server.docker.yaml"
-# The guide's facts read the file many times; libyaml, where PyYAML was built with it, is fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse(text: str) -> dict[str, Any]:
     """The compose file as data; empty if the text is none."""
-    content = yaml.load(text, Loader=LOADER)
+    import yaml
+
+    # The guide's facts read the file many times; libyaml, where PyYAML was built with it, is fast.
+    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
 

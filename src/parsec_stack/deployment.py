@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -16,17 +15,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from parsec_stack import edited, guide, inbox, ownership, probes, schema, shell, store
+from parsec_stack import edited, engine, guide, inbox, ownership, probes, schema, shell, store
 from parsec_stack.console import Progress, say, warn
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import Flavour, flavour_of
 from parsec_stack.logs import for_people
+from parsec_stack.readiness import is_ready
 from parsec_stack.redact import of_stack
-from parsec_stack.stack import ARTIFACTS, DOCS, LOCALHOST, SERVICES, Stack
+from parsec_stack.services import SERVICES, SUPPORTING
+from parsec_stack.stack import ARTIFACTS, DOCS, LOCALHOST, Stack
 
-SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 READY_WITHIN = 120.0
 POLL = 0.02
 # A service that its supervisor cannot keep up for this long will not come up by waiting.
@@ -51,11 +50,6 @@ BACKUP = "parsec.dump"
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
 ORGANIZATION_BYTES = 32
 CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
-
-
-def flavour_of(stack: Stack) -> ModuleType:
-    """The module that knows this stack's flavour."""
-    return importlib.import_module(f"parsec_stack.{stack.flavour}")
 
 
 def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
@@ -257,13 +251,11 @@ def require_schema(stack: Stack, *, migrated: bool = True) -> None:
 
 def hint(stack: Stack) -> str:
     """How to choose docker instead, where its engine answers and the choice is still open."""
-    from parsec_stack import docker
-
     if stack.flavour == "docker" or stack.state.get("started"):
         return ""
-    address = os.environ.get("DOCKER_HOST") or docker.USUAL_ENGINE
-    engine = address.startswith("unix://") and not docker.connection_problem(address)
-    return " (STACK_FLAVOUR=docker chooses Docker, whose engine answers here)" if engine else ""
+    address = os.environ.get("DOCKER_HOST") or engine.USUAL_ENGINE
+    answers = address.startswith("unix://") and not engine.connection_problem(address)
+    return " (STACK_FLAVOUR=docker chooses Docker, whose engine answers here)" if answers else ""
 
 
 def shown(folder: Path) -> str:
@@ -291,14 +283,14 @@ def migrate(stack: Stack, *, wait: bool = True) -> None:
 
 def bucket(stack: Stack) -> None:
     """Create the bucket, then start the Parsec server, which wants it, and await it all."""
-    flavour = flavour_of(stack)
+    flavour_of(stack)
     say("bucket: object store")
     require_up(stack)
     require_schema(stack)
     # The one that it had may be gone.
     settle(replace(stack, state=stack.state | {"complete": False}), ("parsec-s3",))
     run(stack, "bucket")
-    if not flavour.server_runs(stack):
+    if not server_runs(stack):
         run(stack, "start")
     settle(stack, SERVICES)
     if not stack.state.get("complete"):
@@ -385,11 +377,17 @@ def require_backup(path: Path) -> None:
         raise StackError(f"{path} is missing or empty: there is no backup; nothing was changed")
 
 
+def server_runs(stack: Stack) -> bool:
+    """Is the Parsec server kept up?"""
+    return flavour_of(stack).trouble(stack, "parsec-server") is None
+
+
 @contextmanager
 def server_stopped(stack: Stack) -> Iterator[None]:
     """Stop the server meanwhile; whatever fails, one that ran runs again."""
     flavour = flavour_of(stack)
-    served = flavour.server_runs(stack)
+    flavour = flavour_of(stack)
+    served = server_runs(stack)
     try:
         run(stack, "stop-server")
         yield
@@ -509,7 +507,7 @@ def settle(stack: Stack, services: Iterable[str]) -> None:
     """Wait until the services are ready; StackError with the reason when one will not be."""
     flavour = flavour_of(stack)
     services = tuple(services)
-    waiting = [name for name in services if not flavour.probe(stack, name)]
+    waiting = [name for name in services if not is_ready(stack, name)]
     if waiting:
         await_all(stack, flavour, waiting)
     if "parsec-server" in services:
@@ -528,20 +526,20 @@ def await_route(stack: Stack) -> None:
         time.sleep(POLL)
 
 
-def await_all(stack: Stack, flavour: Any, waiting: list[str]) -> None:
+def await_all(stack: Stack, flavour: Flavour, waiting: list[str]) -> None:
     """Wait until these services are ready, with progress."""
     started = time.monotonic()
     with Progress(tuple(waiting)) as progress:
         while waiting:
             time.sleep(POLL)
-            for name in [name for name in waiting if flavour.probe(stack, name)]:
+            for name in [name for name in waiting if is_ready(stack, name)]:
                 waiting.remove(name)
                 progress.done(name)
             if waiting:
                 complain_if_lost(stack, flavour, waiting, time.monotonic() - started)
 
 
-def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: float) -> None:
+def complain_if_lost(stack: Stack, flavour: Flavour, waiting: list[str], seconds: float) -> None:
     """Raise StackError for a service that has failed for good or taken too long."""
     if seconds < PATIENCE:
         return
@@ -555,7 +553,7 @@ def complain_if_lost(stack: Stack, flavour: Any, waiting: list[str], seconds: fl
         if name == "parsec-s3" and store.answers(stack) and (lost := store.loss(stack)):
             raise StackError(f"{name} answers, but {lost}: see 'invoke logs --service {name}'")
         if state or seconds > READY_WITHIN:
-            said = of_stack(stack)(for_people(flavour.log_tail(stack, name), LOG_END))
+            said = of_stack(stack)(for_people(flavour.log_tail(stack, name, LOG_END), LOG_END))
             raise StackError(
                 f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
                 f"{said}\nsee 'invoke logs --service {name}'"

@@ -4,53 +4,44 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from parsec_stack import composition, logs, probes, schema, store
+from parsec_stack import composition, logs, schema, store
+from parsec_stack.composition import COMPOSE_FILE
 from parsec_stack.console import say
+from parsec_stack.engine import (
+    LABEL,
+    absent,
+    client,
+    container_at,
+    engine,
+    engine_problem,
+    fetch,
+    image_id,
+)
 from parsec_stack.errors import StackError
-from parsec_stack.native import address, port_holder, told
-from parsec_stack.service import Service
-from parsec_stack.stack import SERVICES, SETTINGS, Stack, require_path, write_atomically
+from parsec_stack.ports import holder, of_services
+from parsec_stack.services import KEY_GROUPS, SERVICES
+from parsec_stack.stack import SETTINGS, Stack, require_path, write_atomically
+from parsec_stack.status import ServiceStatus
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from docker import DockerClient
     from docker.models.containers import Container
     from docker.models.volumes import Volume
 
 # Can single services be started while no other runs?
 STARTS_SINGLY = True
-COMPOSE_FILE = "parsec-server.docker.yaml"
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
-# The oldest that were tried: the engine of Debian 12, and the compose that knows !override.
-OLDEST_ENGINE = (20, 10)
-OLDEST_COMPOSE = (2, 24, 4)
-INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
-NATIVE = "or choose the native flavour"
-USUAL_ENGINE = "unix:///var/run/docker.sock"
-# The groups of the containers that read a private key (compose file, setup-tls.sh).
-KEY_GROUPS = {
-    "parsec-postgres": 1235,
-    "parsec-s3": 1236,
-    "parsec-s3-inner": 1236,
-    "parsec-smtp": 1237,
-    "parsec-server": 1234,
-    "parsec-proxy": 1238,
-}
 # What the containers read beside certificates, keys and secrets/ (compose file).
 BOUND = (
     *("parsec-postgres.hba.conf", "prepare-database.sh", "security.toml"),
@@ -63,163 +54,20 @@ FILER_TRUST = {
     "cert": "parsec-s3-inner.crt",
     "key": "parsec-s3-inner.key",
 }
-# Seconds that one answer of the engine may take, and that it may take to be reached.
-TIMEOUT = 60
-REACHED_WITHIN = 5
 
 
-def engine_problem() -> str | None:
-    """What keeps docker compose from working on this machine, with the remedy; None if nothing."""
-    return reach_problem() or age_problem() or compose_problem()
-
-
-def reach_problem() -> str | None:
-    """Why the engine that the docker command uses is not reached; None if it is."""
-    if not shutil.which("docker"):
-        return f"docker is missing: {INSTALL} {NATIVE}"
-    return connection_problem(engine_address()) if engine_address() else context_problem()
-
-
-@cache
-def engine_address() -> str:
-    """Where the docker command finds its engine: DOCKER_HOST, or the context in use.
-
-    Empty if there is no such context.
-    """
-    command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    return "" if answer.returncode else answer.stdout.strip() or USUAL_ENGINE
-
-
-def context_problem() -> str:
-    """What to say of a context that the docker command does not know."""
-    if host := os.environ.get("DOCKER_HOST"):
-        return f"DOCKER_HOST names {host}, which is no address of an engine: name one, or unset it"
-    name = os.environ.get("DOCKER_CONTEXT")
-    who = f"DOCKER_CONTEXT names {name}" if name else "docker's settings name a context"
-    return f"{who}, which is none of those that 'docker context ls' lists: choose one of them"
-
-
-def named_by() -> str:
-    """Which variable has chosen the engine, if one has."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        if os.environ.get(name):
-            return f", which {name} names"
-    return ""
-
-
-def connection_problem(host: str) -> str | None:
-    """Why no engine is reached at this address; None if one may be, or only ssh knows it."""
-    try:
-        connect(host)
-    except PermissionError:
-        return (
-            f"you may not use the Docker engine at {host.removeprefix('unix://')}{named_by()}: "
-            "join its group ('sudo usermod --append --groups docker $USER', then log in again) "
-            + NATIVE
-        )
-    except OSError as error:
-        return unanswered(host, error.strerror or str(error))
-    return None
-
-
-def connect(host: str) -> None:
-    """Connect to the address once; OSError if nobody is there."""
-    if host.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(host.removeprefix("unix://"))
-    elif host.startswith(("tcp://", "http://", "https://")):
-        place = urlsplit(host)
-        address = (place.hostname or "localhost", place.port or 2375)
-        socket.create_connection(address, timeout=REACHED_WITHIN).close()
-
-
-def unanswered(host: str, reason: str) -> str:
-    """What to say of an address at which no engine answers, and for which reason."""
-    said = f"no Docker engine answers at {host.removeprefix('unix://')}{named_by()} ({reason}): "
-    if named_by():
-        return f"{said}name another, or unset that, {NATIVE}"
-    return (
-        f"{said}start it ('sudo systemctl start docker' or scripts/docker-engine start), "
-        f"{INSTALL} {NATIVE}"
-    )
-
-
-def age_problem() -> str | None:
-    """Is the engine too old, or none at all?"""
-    from docker.errors import DockerException
-
-    try:
-        version = str(client().version()["Version"])
-    except (DockerException, OSError) as error:
-        return unanswered(engine_address(), reason_of(error))
-    if numbers(version) < OLDEST_ENGINE:
-        return f"Docker Engine {version} is too old, 20.10 is the oldest: {INSTALL} {NATIVE}"
-    return None
-
-
-def compose_problem() -> str | None:
-    """Is the compose plugin missing or too old?"""
-    command = ["docker", "compose", "version", "--short"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    remedy = (
-        "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/), "
-        "or let 'scripts/docker-engine start' bring one to this checkout"
-    )
-    if answer.returncode:
-        return f"docker has no compose plugin: {remedy}, {NATIVE}"
-    if numbers(answer.stdout) < OLDEST_COMPOSE:
-        return f"docker compose {answer.stdout.strip()} is too old, 2.24.4 is the oldest: {remedy}"
-    return None
-
-
-def flavour_problem(compose_file: Path) -> str | None:
+def problem(artifacts: Path) -> str | None:
     """What keeps the flavour from working here: the engine, or an image that cannot be had."""
     try:
-        if problem := engine_problem():
-            return problem
-        named = composition.images(composition.parse(compose_file.read_text()))
+        if found := engine_problem():
+            return found
+        named = composition.images(composition.parse((artifacts / COMPOSE_FILE).read_text()))
         fetch(absent({f"{image}:{version}" for image, version in named.values()}))
     except StackError as error:
         return str(error)
     except subprocess.TimeoutExpired as error:
         return f"the docker command does not answer within {error.timeout:.0f} s"
     return None
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without what follows them."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
-    return tuple(int(part) for part in match[1].split(".")) if match else ()
-
-
-@cache
-def client() -> DockerClient:
-    """A client of the engine that the docker command uses."""
-    import docker
-
-    if engine_address().startswith("unix://"):
-        return docker.DockerClient(base_url=engine_address(), timeout=TIMEOUT)
-    if os.environ.get("DOCKER_HOST"):
-        return docker.from_env(timeout=TIMEOUT)
-    return docker.DockerClient.from_context(timeout=TIMEOUT)
-
-
-def engine() -> DockerClient:
-    """The engine; StackError when there is none to use."""
-    from docker.errors import DockerException
-
-    if problem := reach_problem():
-        raise StackError(problem)
-    try:
-        return client()
-    except (DockerException, OSError) as error:
-        raise StackError(unanswered(engine_address(), reason_of(error))) from None
-
-
-def reason_of(error: Exception) -> str:
-    """The last words of an error that quotes others."""
-    return str(error).splitlines()[-1].rpartition("Caused by ")[2].strip() or type(error).__name__
 
 
 def write_settings(stack: Stack) -> None:
@@ -290,15 +138,15 @@ def go_on(stack: Stack) -> None:
 
 def check(stack: Stack) -> None:
     """Raise StackError for what would keep the services from starting; fetch missing images."""
-    if problem := engine_problem():
-        raise StackError(problem)
+    if found := engine_problem():
+        raise StackError(found)
     require_path(stack.folder, "docker")
     write_settings(stack)
     check_keys(stack)
     check_readable(stack)
     check_names(stack)
     if not is_up(stack):
-        for service, port in published_ports(stack):
+        for service, port in ports(stack):
             check_port(service, port)
     fetch_images(stack)
 
@@ -363,20 +211,9 @@ def check_names(stack: Stack) -> None:
             )
 
 
-def published_ports(stack: Stack) -> Iterator[tuple[str, int]]:
-    """Every port of this machine that the services will take, with the name of the service."""
-    owners = {
-        "POSTGRES": "parsec-postgres",
-        "S3": "parsec-s3",
-        "S3_CONSOLE": "parsec-s3",
-        "SMTP": "parsec-smtp",
-        "INBOX": "parsec-smtp",
-        "SERVER": "parsec-server",
-        "PROXY": "parsec-proxy",
-        "PROXY_HTTP": "parsec-proxy",
-    }
-    for name, port in stack.ports.items():
-        yield owners[name], port
+def ports(stack: Stack) -> Iterator[tuple[str, int]]:
+    """Every port of this machine that the services take, with the name of the service."""
+    return of_services(stack)
 
 
 def check_port(service: str, port: int) -> None:
@@ -388,19 +225,11 @@ def check_port(service: str, port: int) -> None:
         except OSError as error:
             # Low ports are the engine's to open, whoever asks here.
             if error.errno == errno.EADDRINUSE:
-                holder = container_at(port) or port_holder(port)
+                taker = container_at(port) or holder(port)
                 raise StackError(
-                    f"port {port} of {service} is taken by {holder}: "
+                    f"port {port} of {service} is taken by {taker}: "
                     "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
                 ) from None
-
-
-def container_at(port: int) -> str | None:
-    """The container that publishes the port."""
-    for container in engine().containers.list(sparse=True):
-        if port in (published.get("PublicPort") for published in container.attrs["Ports"]):
-            return f"the container {container.attrs['Names'][0].removeprefix('/')}"
-    return None
 
 
 def missing_images(stack: Stack, *overrides: str) -> list[str]:
@@ -408,53 +237,9 @@ def missing_images(stack: Stack, *overrides: str) -> list[str]:
     return absent(compose(stack, "config", "--images", overrides=overrides).split())
 
 
-def absent(names: Iterable[str]) -> list[str]:
-    """Those of the images that are not on the engine."""
-    from docker.errors import ImageNotFound
-
-    missing = []
-    for name in sorted(set(names)):
-        try:
-            engine().images.get(name)
-        except ImageNotFound:
-            missing.append(name)
-    return missing
-
-
 def fetch_images(stack: Stack) -> None:
     """Pull the stack's images that are not here; StackError with the remedy if one cannot be."""
     fetch(missing_images(stack))
-
-
-def fetch(names: Iterable[str]) -> None:
-    """Pull the images; StackError with the remedy if one cannot be."""
-    from docker.errors import APIError
-
-    for name in names:
-        say(f"  {name}: pulling")
-        try:
-            engine().images.pull(name)
-        except APIError as error:
-            raise StackError(
-                f"the image {name} cannot be pulled ({error.explanation or error}): check this "
-                "machine's network and the registry, or build the images by 'invoke images'"
-            ) from None
-
-
-def probe(stack: Stack, service: str) -> bool:
-    """Is the service ready to do its work, seen from this machine?"""
-    ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
-    questions: dict[str, Callable[[], bool]] = {
-        "parsec-postgres": partial(probes.asks_for_password, ports["POSTGRES"], ca_file),
-        "parsec-s3": partial(store.serves, stack),
-        "parsec-smtp": partial(probes.catches_mail, stack),
-        # 502 is the proxy's own word that it runs, and that the server behind it does not.
-        "parsec-proxy": lambda: (
-            probes.status(ports["PROXY"], "/", probes.proxy_trust(stack)) in (200, 502)
-        ),
-        "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
-    }
-    return questions[service]()
 
 
 def migrations(stack: Stack) -> list[str] | None:
@@ -492,16 +277,6 @@ def packaged(stack: Stack) -> list[str]:
     return found
 
 
-def image_id(name: str) -> str:
-    """The digest of the image's content; empty if there is no such image."""
-    from docker.errors import DockerException
-
-    try:
-        return str(engine().images.get(name).id)
-    except DockerException:
-        return ""
-
-
 @cache
 def packaged_in(image: str) -> list[str]:
     """The same of an image by its name, which an image of another version may have next time."""
@@ -529,7 +304,7 @@ def trouble(stack: Stack, service: str) -> str | None:
     return None if state in ("running", "created") else str(container.attrs["Status"]).lower()
 
 
-def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
+def start_missing(stack: Stack, services: Iterable[str]) -> None:
     """Start those of the services whose containers do not run."""
     found = containers(stack)
     missing = [
@@ -544,11 +319,6 @@ def stop(stack: Stack, services: Iterable[str]) -> None:
     compose(stack, "stop", *services)
 
 
-def server_runs(stack: Stack) -> bool:
-    """Does the engine keep the Parsec server up?"""
-    return trouble(stack, "parsec-server") is None
-
-
 def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
     """The last lines that the service printed."""
     container = containers(stack).get(service)
@@ -557,22 +327,22 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
     return str(container.logs(tail=lines).decode(errors="replace").rstrip())
 
 
-def services(stack: Stack) -> list[Service]:
+def services(stack: Stack) -> list[ServiceStatus]:
     """All services with their state, health, address and version."""
     found = containers(stack)
     return [describe(stack, name, found.get(name)) for name in SERVICES]
 
 
-def describe(stack: Stack, name: str, container: Container | None) -> Service:
+def describe(stack: Stack, name: str, container: Container | None) -> ServiceStatus:
     """One service as the engine sees it."""
     if container is None:
-        return Service(name, "stopped", "-", address(stack, name), "-")
+        return ServiceStatus(name, "stopped", "-", stack.address(name), "-")
     attributes: dict[str, Any] = container.attrs
     said = re.search(r"\((?:health: )?(healthy|starting)\)", attributes["Status"])
     healthy = said[1] if said else "unhealthy"
     health = healthy if attributes["State"] in ("running", "paused", "restarting") else "-"
     version = attributes["Image"].rpartition(":")[2]
-    return Service(name, attributes["State"], health, address(stack, name), version)
+    return ServiceStatus(name, attributes["State"], health, stack.address(name), version)
 
 
 def tree_of_store(stack: Stack, path: str) -> str:
@@ -589,10 +359,10 @@ def tree_of_store(stack: Stack, path: str) -> str:
     command += ["--write-out", "\n%{http_code}", f"{FILER}{path}"]
     said = container.exec_run(command).output
     text, _, status = said.decode(errors="replace").rpartition("\n")
-    return told(int(status) if status.isdigit() else 0, text)
+    return store.told(int(status) if status.isdigit() else 0, text)
 
 
-def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
+def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
     """Print the logs of the services without secrets, and what comes after when following."""
     if not containers(stack):
         raise StackError(f"no containers of the stack in {stack.folder}: run 'invoke up' first")
@@ -648,3 +418,16 @@ def belongings(stack: Stack) -> tuple[list[Any], list[Any], list[Any]]:
         engine_now.networks.list(filters=own),
         engine_now.volumes.list(filters=own),
     )
+
+
+def versions(stack: Stack) -> dict[str, str]:
+    """The versions of the stack's images and of the engine that runs them; empty so far."""
+    running = containers(stack)
+    found = {
+        service.contained: running[name].attrs["Image"].rpartition(":")[2]
+        for name, service in SERVICES.items()
+        if name in running
+    }
+    if any(LABEL in one.attrs["Labels"] for one in running.values()):
+        found["images"] = "built from packages"
+    return found | {"Docker Engine": str(client().version()["Version"])} if found else {}

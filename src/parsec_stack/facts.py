@@ -125,7 +125,7 @@ def wheel_tags() -> Iterator[str]:
 @fact("engine")
 def engine() -> str:
     """The oldest Docker engine that the docker flavour takes."""
-    from parsec_stack.docker import OLDEST_ENGINE
+    from parsec_stack.engine import OLDEST_ENGINE
 
     return ".".join(map(str, OLDEST_ENGINE))
 
@@ -133,7 +133,7 @@ def engine() -> str:
 @fact("compose")
 def compose() -> str:
     """The oldest Docker Compose that the docker flavour takes."""
-    from parsec_stack.docker import OLDEST_COMPOSE
+    from parsec_stack.engine import OLDEST_COMPOSE
 
     return ".".join(map(str, OLDEST_COMPOSE))
 

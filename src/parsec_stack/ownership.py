@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parsec_stack.errors import StackError
+from parsec_stack.services import KEY_GROUPS
 from parsec_stack.stack import LOCK, RECORD, Stack, digest
 
 # Where setup-tls.sh notes the certificates that it has made.
@@ -37,11 +38,7 @@ MADE = (
 # The folders in which these lie; they go when they are empty.
 FOLDERS = ("data", "log", "made", "run", "secrets")
 # The names of keys and certificates (setup-tls.sh).
-CERTIFIED = (
-    "custom-ca",
-    *("parsec-postgres", "parsec-s3", "parsec-s3-inner", "parsec-smtp"),
-    *("parsec-server", "parsec-proxy"),
-)
+CERTIFIED = ("custom-ca", *KEY_GROUPS)
 
 
 def enter(stack: Stack, *, creates: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from parsec_stack import inbox, ownership
+from parsec_stack.services import SERVICES
 from parsec_stack.stack import Stack
 
 # How long a service may take over one answer, in seconds.
@@ -20,19 +20,10 @@ TIMEOUT = 2.0
 TLS_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 STARTUP = b"\0\0\0\x25\0\3\0\0user\0parsec\0database\0parsec\0\0"
 
-# At which port each service shows its certificate, and how that ends in a file.
-PORT_WITH_TLS = {
-    "parsec-postgres": "POSTGRES",
-    "parsec-s3": "S3",
-    "parsec-smtp": "INBOX",
-    "parsec-proxy": "PROXY",
-    "parsec-server": "SERVER",
-}
+# How a certificate ends in a file.
 END = "-----END CERTIFICATE-----"
 # The one that may be of another CA.
 PROXY_CERTIFICATE = "parsec-proxy.crt"
-
-Probe = Callable[[], bool]
 
 
 @cache
@@ -49,7 +40,7 @@ def trust(ca_file: Path) -> ssl.SSLContext:
 
 def proxy_trust(stack: Stack) -> Path:
     """By what the proxy's certificate is judged: our CA, or itself where another CA's is there."""
-    ca_file, own = stack.folder / "custom-ca.crt", stack.folder / PROXY_CERTIFICATE
+    ca_file, own = stack.ca_file, stack.folder / PROXY_CERTIFICATE
     times = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (ca_file, own))
     return own if of_another_ca(ca_file, own, times) else ca_file
 
@@ -126,7 +117,7 @@ def greets(port: int, ca_file: Path) -> bool:
 
 def catches_mail(stack: Stack) -> bool:
     """Is the mail catcher ready, and its inbox open to who has the login?"""
-    ca_file = stack.folder / "custom-ca.crt"
+    ca_file = stack.ca_file
     headers = inbox.login(stack)
     return greets(stack.ports["SMTP"], ca_file) and (
         status(stack.ports["INBOX"], "/", ca_file, headers) == 200
@@ -155,7 +146,7 @@ def shows(port: int, certificate: Path, request: bytes = b"") -> bool | None:
 
 def shows_its_own(stack: Stack, service: str) -> bool | None:
     """Does the service show the certificate of its file, or one that it read before?"""
-    port = stack.ports[PORT_WITH_TLS[service]]
+    port = stack.ports[SERVICES[service].shown]
     request = TLS_REQUEST if service == "parsec-postgres" else b""
     return shows(port, stack.folder / f"{service}.crt", request)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from io import TextIOWrapper
-from types import ModuleType
 from typing import Any
 
 from invoke import Context, Exit, Task
@@ -178,11 +176,6 @@ class Told:
             raise Exit(f"error: {place}: {error.strerror}", code=1) from None
         if isinstance(error, OSError) and error.strerror:
             raise Exit(f"error: {error.strerror}", code=1) from None
-
-
-def deployment() -> ModuleType:
-    """What the tasks do; imported only when one runs, so that listing them stays quick."""
-    return importlib.import_module("parsec_stack.deployment")
 
 
 def ends_with(name: str) -> bool:

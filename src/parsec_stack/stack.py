@@ -13,15 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from parsec_stack import edited
 from parsec_stack.errors import StackError, named
-
-Flavour = Literal["native", "docker"]
-FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
-
-SERVICES = ("parsec-postgres", "parsec-s3", "parsec-smtp", "parsec-proxy", "parsec-server")
+from parsec_stack.services import SERVICES, FlavourName, flavour_named, usual_ports
 
 # In a stack's folder: what it remembers, which makes the folder its own, and who holds it.
 RECORD = ".stack.json"
@@ -33,18 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "deploy"
 DOCS = ROOT / "docs"
 
-PORTS = {
-    "POSTGRES": 5432,
-    "S3": 9000,
-    "S3_CONSOLE": 9090,
-    "SMTP": 1025,
-    "INBOX": 8025,
-    "SERVER": 6777,
-}
-PROXY_PORTS: dict[Flavour, dict[str, int]] = {
-    "native": {"PROXY": 8443, "PROXY_HTTP": 8080},
-    "docker": {"PROXY": 443, "PROXY_HTTP": 80},
-}
 # The highest usual port plus the offset stays below the ephemeral range; SeaweedFS
 # takes the console's port plus 10000 as well.
 MAX_OFFSET = 13000
@@ -86,7 +70,7 @@ class Stack:
     """
 
     folder: Path
-    flavour: Flavour = "native"
+    flavour: FlavourName = "native"
     port_offset: int = 0
     state: dict[str, Any] = field(default_factory=dict, compare=False)
     name: str = ""
@@ -107,7 +91,7 @@ class Stack:
     @property
     def usual_ports(self) -> dict[str, int]:
         """The ports of the guide, by name."""
-        return PORTS | PROXY_PORTS[self.flavour]
+        return usual_ports(self.flavour)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -118,6 +102,15 @@ class Stack:
     def moved_ports(self) -> dict[int, int]:
         """From each port that the guide names to this stack's."""
         return {port: port + self.port_offset for port in self.usual_ports.values()}
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the stack's own CA."""
+        return self.folder / "custom-ca.crt"
+
+    def address(self, service: str) -> str:
+        """Where a reader reaches the service."""
+        return SERVICES[service].address.format(host=self.host, **self.ports)
 
     def environment(self) -> dict[str, str]:
         """The variables for all that is started for the stack: few of the user's, and its own."""
@@ -220,9 +213,8 @@ def choose(options: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     given = options.get("stack") or environment.get("STACK_DIR") or ROOT / "stack"
     folder = resolved(given)
     remembered = read_state(folder)
-    flavour = pick("flavour", "STACK_FLAVOUR", options, environment, remembered) or "native"
-    if flavour not in FLAVOURS:
-        raise StackError(f"unknown flavour '{flavour}': choose native or docker")
+    chosen = pick("flavour", "STACK_FLAVOUR", options, environment, remembered) or "native"
+    flavour = flavour_named(chosen)
     offset = port_offset(
         pick("port_offset", "STACK_PORT_OFFSET", options, environment, remembered) or "0"
     )
@@ -281,7 +273,7 @@ def resolved(folder: str | Path) -> Path:
         raise StackError(f"{folder} names no folder ({error}): choose another by --stack") from None
 
 
-def require_path(folder: Path, flavour: Flavour) -> None:
+def require_path(folder: Path, flavour: FlavourName) -> None:
     """Raise StackError if the services of this flavour cannot be started in the folder."""
     if flavour == "native" and (excess := len(os.fsencode(folder)) - MAX_PATH) > 0:
         raise StackError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from parsec_stack import store
-from parsec_stack.service import Service
 from parsec_stack.stack import Stack
 
 # Certificates that end within this time are shown as a warning, in days.
@@ -15,7 +15,29 @@ SOON = 30
 STYLES = {"healthy": "green", "starting": "yellow", "unhealthy": "red", "-": "dim"}
 
 
-def with_certificates(stack: Stack, services: list[Service]) -> list[Service]:
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A service of a stack at one moment, alike in all flavours.
+
+    Its ``health`` is 'healthy', 'unhealthy', 'starting' before either is known, or '-' when it
+    does not run.  ``certificate_expires`` is an ISO 8601 date, None without a certificate;
+    ``trouble`` is a sentence about a service that answers, but not as it should.
+    """
+
+    name: str
+    state: str
+    health: str
+    address: str
+    version: str
+    certificate_expires: str | None = None
+    trouble: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, for ``status --json``."""
+        return asdict(self)
+
+
+def with_certificates(stack: Stack, services: list[ServiceStatus]) -> list[ServiceStatus]:
     """The services, each with the end of its certificate's validity."""
     return [
         replace(service, certificate_expires=expiry(stack.folder / f"{service.name}.crt"))
@@ -23,7 +45,9 @@ def with_certificates(stack: Stack, services: list[Service]) -> list[Service]:
     ]
 
 
-def with_store(stack: Stack, services: list[Service], tree: store.Tree) -> list[Service]:
+def with_store(
+    stack: Stack, services: list[ServiceStatus], tree: store.Tree
+) -> list[ServiceStatus]:
     """The services; the object store is unhealthy if it has lost what it held, or has strangers.
 
     Of a stack that has never been complete nothing can be said: its bucket is still to come.
@@ -40,7 +64,7 @@ def with_store(stack: Stack, services: list[Service], tree: store.Tree) -> list[
     ]
 
 
-def stopping(services: list[Service]) -> list[Service]:
+def stopping(services: list[ServiceStatus]) -> list[ServiceStatus]:
     """The services of a stack that is being stopped: what still runs will not for long."""
     return [
         replace(service, state="stopping", health="-") if service.health != "-" else service
@@ -59,7 +83,7 @@ def expiry(certificate: Path) -> str | None:
     return loaded.not_valid_after_utc.date().isoformat()
 
 
-def show(stack: Stack, services: list[Service]) -> None:
+def show(stack: Stack, services: list[ServiceStatus]) -> None:
     """Print the table; as plain columns where no terminal shows it."""
     from rich.console import Console
     from rich.table import Table

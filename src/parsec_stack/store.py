@@ -73,7 +73,7 @@ def can_be_read(stack: Stack, bucket: str, key: str) -> bool:
 
 def answers(stack: Stack) -> bool:
     """Does the store answer?"""
-    return probes.status(stack.ports["S3"], "/status", stack.folder / "custom-ca.crt") == 200
+    return probes.status(stack.ports["S3"], "/status", stack.ca_file) == 200
 
 
 def serves(stack: Stack) -> bool:
@@ -97,7 +97,7 @@ def ask(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
     credentials = Credentials(keys.get("S3_ACCESS_KEY", ""), keys.get("S3_SECRET_KEY", ""))
     S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
     try:
-        context = probes.trust(stack.folder / "custom-ca.crt")
+        context = probes.trust(stack.ca_file)
         with closing(
             http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=context)
         ) as connection:
@@ -135,6 +135,13 @@ def entries(tree: Tree, folder: str) -> list[dict[str, Any]]:
     said = tree(f"{quote(folder)}/?limit=1000")
     listed: list[dict[str, Any]] | None = json.loads(said)["Entries"] if said else None
     return listed or []
+
+
+def told(status: int, text: str) -> str:
+    """The text of an answer, empty for one that there is nothing; OSError for another."""
+    if status not in (200, 404):
+        raise OSError(f"SeaweedFS answers {status}")
+    return text if status == 200 else ""
 
 
 def console_path(password: str) -> str:

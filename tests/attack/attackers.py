@@ -10,7 +10,8 @@ import pytest
 from stranger import Stranger, borrowed
 from target import Decoy
 
-from parsec_stack.stack import FLAVOURS, Stack
+from parsec_stack.services import FLAVOURS
+from parsec_stack.stack import Stack
 from parsec_stack.verify import trial
 from parsec_stack.verify.trial import BUILD
 

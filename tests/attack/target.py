@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from listeners import Listener, of_stack
 
-from parsec_stack import docker
+from parsec_stack import docker, engine
 from parsec_stack.stack import Stack
 
 ANY = ("0.0.0.0", "::")
@@ -40,7 +40,7 @@ def ports(stack: Stack) -> list[Port]:
         for address in reached_at(stack, one)
     }
     if stack.flavour == "docker":
-        published = docker.published_ports(stack)
+        published = docker.ports(stack)
         found |= {Port(service, "127.0.0.1", number) for service, number in published}
     return sorted(found)
 
@@ -93,7 +93,7 @@ def from_elsewhere(stack: Stack, place: str) -> Way:
         return Way("127.0.0.1", stack.ports[place])
     address = networks(stack, "parsec-proxy")[f"{stack.project}_local"]["IPAddress"]
     # Of a network without a way out: no rule of the engine's puts another address in its place.
-    (own,) = docker.engine().networks.get(f"{stack.project}_data").attrs["IPAM"]["Config"]
+    (own,) = engine.engine().networks.get(f"{stack.project}_data").attrs["IPAM"]["Config"]
     return Way(address, 443, own["Gateway"])
 
 

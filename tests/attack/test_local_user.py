@@ -34,7 +34,9 @@ from target import Decoy, Port, ports
 
 from parsec_stack import client, docker, native, ownership, redact, smoke
 from parsec_stack.errors import StackError
-from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.readiness import is_ready
+from parsec_stack.services import SERVICES
+from parsec_stack.stack import Stack
 from parsec_stack.verify import trial
 from parsec_stack.verify.site import free_offset
 
@@ -424,7 +426,7 @@ def put_down(stack: Stack, service: str) -> Iterator[None]:
     finally:
         flavour.start_missing(stack, SERVICES)
         deadline = time.monotonic() + PATIENCE
-        while missing := [one for one in SERVICES if not flavour.probe(stack, one)]:
+        while missing := [one for one in SERVICES if not is_ready(stack, one)]:
             assert time.monotonic() < deadline, f"not ready: {', '.join(missing)}"
             time.sleep(0.1)
 

@@ -21,7 +21,8 @@ from weighing import MIB, PATIENCE, log_of, weighed
 
 from parsec_stack import client, docker, native, redact, smoke
 from parsec_stack.client import Device
-from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.services import SERVICES
+from parsec_stack.stack import Stack
 
 if TYPE_CHECKING:
     from attackers import Record

@@ -18,8 +18,9 @@ import pytest
 
 from parsec_stack import bundle, doctree
 from parsec_stack.guide import Block
+from parsec_stack.services import FLAVOURS
 from parsec_stack.shell import Shell, failure_message
-from parsec_stack.stack import FLAVOURS, ROOT
+from parsec_stack.stack import ROOT
 from parsec_stack.verify.site import search_path
 
 ENGINE = ROOT / "scripts" / "docker-engine"

@@ -3,7 +3,7 @@
 import pytest
 
 from parsec_stack.guide import Block
-from parsec_stack.stack import Flavour
+from parsec_stack.services import FlavourName
 from parsec_stack.verify.plugin import judge
 from parsec_stack.verify.session import Session
 
@@ -16,7 +16,7 @@ def test_the_guide_is_whole(docs_session: Session) -> None:
         pytest.fail("\n".join(mistakes), pytrace=False)
 
 
-def test_claims(flavour: Flavour, docs_session: Session) -> None:
+def test_claims(flavour: FlavourName, docs_session: Session) -> None:
     """Each literal, link and number of the prose is known to an artifact or a program."""
     problems = docs_session.claims.problems(flavour)
 
@@ -24,12 +24,12 @@ def test_claims(flavour: Flavour, docs_session: Session) -> None:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
-def test_block(flavour: Flavour, block: Block, docs_session: Session) -> None:
+def test_block(flavour: FlavourName, block: Block, docs_session: Session) -> None:
     """The block does what the guide says, after all blocks before it."""
     judge(docs_session.walk(flavour).reach(block))
 
 
-def test_claims_of_the_stack(flavour: Flavour, docs_session: Session) -> None:
+def test_claims_of_the_stack(flavour: FlavourName, docs_session: Session) -> None:
     """What the prose says of files, ports and addresses is so when all commands have run."""
     if missing := docs_session.walk(flavour).reach_claims():
         if missing == docs_session.missing.get(flavour):

@@ -26,10 +26,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from parsec_stack import docker, native, probes, smoke
+from parsec_stack import docker, engine, native, probes, smoke
 from parsec_stack.errors import StackError
+from parsec_stack.readiness import is_ready
+from parsec_stack.services import FLAVOURS, SERVICES
 from parsec_stack.smoke import Traces
-from parsec_stack.stack import FLAVOURS, ROOT, SERVICES, Stack
+from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify import trial
 from parsec_stack.verify.processes import within
 from parsec_stack.verify.trial import invoke, without_secrets
@@ -122,9 +124,8 @@ def processes(stack: Stack) -> dict[str, psutil.Process]:
 
 def serves(stack: Stack) -> bool:
     """Does the stack do all its work, through the proxy too?"""
-    flavour = native if stack.flavour == "native" else docker
     proxy = stack.ports["PROXY"]
-    return all(flavour.probe(stack, name) for name in SERVICES) and probes.serves_parsec(
+    return all(is_ready(stack, name) for name in SERVICES) and probes.serves_parsec(
         proxy, stack.folder / "custom-ca.crt"
     )
 
@@ -321,7 +322,7 @@ def test_a_lost_database(stack: Stack) -> None:
         shutil.rmtree(lost)
     else:
         lost = f"{stack.project}_postgres"
-        docker.engine().volumes.get(lost).remove()
+        engine.engine().volumes.get(lost).remove()
 
     refused = invoke(stack, "up")
 
@@ -395,7 +396,7 @@ def refused_for_a_stranger(stack: Stack) -> None:
         return
     labels = {docker.PROJECT: "myapp", docker.FOLDER: str(stack.folder)}
     image = next(iter(docker.containers(stack).values())).attrs["Image"]
-    stranger = docker.engine().containers.create(image, labels=labels)
+    stranger = engine.engine().containers.create(image, labels=labels)
     try:
         done = invoke(stack, "destroy", "--yes")
     finally:
@@ -408,7 +409,7 @@ def refused_for_a_stranger(stack: Stack) -> None:
 
 def docker_objects(stack: Stack) -> Iterator[object]:
     """The containers, networks and volumes of the stack."""
-    client, mine = docker.engine(), docker.mine(stack)
+    client, mine = engine.engine(), docker.mine(stack)
     yield from client.containers.list(all=True, filters=mine)
     yield from client.networks.list(filters=mine)
     yield from client.volumes.list(filters=mine)
@@ -421,7 +422,7 @@ def neighbours(stack: Stack) -> Iterator[list[Any]]:
         yield []
         return
     name = f"{stack.project}-other"
-    client, labels = docker.engine(), {docker.PROJECT: name}
+    client, labels = engine.engine(), {docker.PROJECT: name}
     made = [client.networks.create(name, labels=labels), client.volumes.create(name, labels=labels)]
     try:
         yield made

@@ -217,6 +217,7 @@ def test_destroy_keeps_what_is_not_its_own(stack: Path) -> None:
 
 def test_what_tasks_import_is_compiled_once(tmp_path: Path) -> None:
     """Though invoke forbids it by default, Python keeps what it has compiled."""
-    invoke(tmp_path / "s", "status", PYTHONPYCACHEPREFIX=str(tmp_path / "compiled"))
+    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
+    invoke(tmp_path / "s", "status", **kept)
 
     assert list((tmp_path / "compiled").rglob("ownership.*.pyc"))

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from parsec_stack import docker
+from parsec_stack import docker, engine
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ARTIFACTS, SERVICES, Stack, copy_atomically
+from parsec_stack.services import KEY_GROUPS, SERVICES
+from parsec_stack.stack import ARTIFACTS, Stack, copy_atomically
 from parsec_stack.verify.plugin import docker_required
 
 
@@ -27,7 +28,7 @@ from parsec_stack.verify.plugin import docker_required
 )
 def test_numbers_of_a_version(version: str, expected: tuple[int, ...]) -> None:
     """Versions compare by their numbers, however they are written."""
-    assert expected == docker.numbers(version)
+    assert expected == engine.numbers(version)
 
 
 def test_project_is_named_after_its_folder(tmp_path: Path) -> None:
@@ -62,9 +63,9 @@ def test_usual_ports_have_usual_names(tmp_path: Path) -> None:
 )
 def test_keys_that_containers_can_read(tmp_path: Path, mode: int, readable: bool) -> None:
     """A key that is ours is readable to a container's group only if it is to all."""
-    if os.getgid() in docker.KEY_GROUPS.values():
+    if os.getgid() in KEY_GROUPS.values():
         pytest.skip("this user is one of the containers'")
-    for name in docker.KEY_GROUPS:
+    for name in KEY_GROUPS:
         (tmp_path / f"{name}.key").touch()
         (tmp_path / f"{name}.key").chmod(mode)
 
@@ -82,24 +83,24 @@ def test_no_engine_at_an_address(tmp_path: Path) -> None:
         bound.bind(str(deaf))
 
     for path in (missing, deaf):
-        problem = docker.connection_problem(f"unix://{path}")
+        problem = engine.connection_problem(f"unix://{path}")
         assert f"no Docker engine answers at {path}" in str(problem)
 
 
 def test_engine_that_listens(tmp_path: Path) -> None:
     """Where somebody listens there is no problem of connection."""
-    with socket.socket(socket.AF_UNIX) as engine:
-        engine.bind(str(tmp_path / "docker.sock"))
-        engine.listen()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+        listener.listen()
 
-        assert docker.connection_problem(f"unix://{tmp_path}/docker.sock") is None
+        assert engine.connection_problem(f"unix://{tmp_path}/docker.sock") is None
 
 
 def test_every_port_has_an_owner(tmp_path: Path) -> None:
     """Each port of a stack belongs to a service of the compose file."""
     stack = Stack(tmp_path, "docker", 1000)
 
-    owners = {port: service for service, port in docker.published_ports(stack)}
+    owners = {port: service for service, port in docker.ports(stack)}
 
     assert set(stack.ports.values()) == set(owners)
     assert set(SERVICES) == set(owners.values())
@@ -142,10 +143,10 @@ def engine_of_version(version: str, path: Path) -> Iterator[str]:
 @pytest.fixture
 def fresh_client() -> Iterator[None]:
     """No client or address of another engine is kept, before and after."""
-    for cached in (docker.client, docker.engine_address):
+    for cached in (engine.client, engine.engine_address):
         cached.cache_clear()
     yield
-    for cached in (docker.client, docker.engine_address):
+    for cached in (engine.client, engine.engine_address):
         cached.cache_clear()
 
 
@@ -171,11 +172,11 @@ def test_docker_command_that_tests_use(tmp_path: Path, monkeypatch: pytest.Monke
     )
     monkeypatch.setenv("DOCKER_HOST", "unix:///some/where.sock")
 
-    assert docker.engine_address() == "unix:///some/where.sock"
+    assert engine.engine_address() == "unix:///some/where.sock"
 
 
 @pytest.mark.parametrize(
-    ("engine", "compose", "problem"),
+    ("version", "compose", "problem"),
     [
         ("20.10.24+dfsg1", "echo 2.40.3", ""),
         ("29.0.1", "echo v2.24.4-desktop.1", ""),
@@ -186,15 +187,15 @@ def test_docker_command_that_tests_use(tmp_path: Path, monkeypatch: pytest.Monke
 )
 @pytest.mark.usefixtures("fresh_client")
 def test_engine_and_plugin(
-    engine: str, compose: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, compose: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is too old or missing is told; the oldest that do, and newer ones, are not."""
     path = f"{docker_command(tmp_path, compose)}{os.pathsep}{os.environ['PATH']}"
     monkeypatch.setenv("PATH", path)
-    with engine_of_version(engine, tmp_path / "engine.sock") as address:
+    with engine_of_version(version, tmp_path / "engine.sock") as address:
         monkeypatch.setenv("DOCKER_HOST", address)
 
-        found = docker.engine_problem() or ""
+        found = engine.engine_problem() or ""
 
     assert problem in found
     assert bool(problem) == bool(found)
@@ -204,7 +205,7 @@ def test_no_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Without the docker command the other flavour is offered."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert "choose the native flavour" in str(docker.engine_problem())
+    assert "choose the native flavour" in str(engine.engine_problem())
 
 
 @pytest.mark.usefixtures("fresh_client")
@@ -215,7 +216,7 @@ def test_flavour_without_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with engine_of_version("20.10.24", tmp_path / "engine.sock") as address:
         monkeypatch.setenv("DOCKER_HOST", address)
 
-        problem = docker.flavour_problem(tmp_path / "never read") or ""
+        problem = docker.problem(tmp_path / "never read") or ""
 
     assert problem.startswith("docker has no compose plugin: install docker-compose-plugin")
     assert "or let 'scripts/docker-engine start' bring one to this checkout" in problem
@@ -223,12 +224,12 @@ def test_flavour_without_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_flavour_without_an_image(tmp_path: Path) -> None:
     """An image that is not here and cannot be pulled is named with the reason and a remedy."""
-    if problem := docker.engine_problem():
+    if problem := engine.engine_problem():
         pytest.skip(problem)
     file = tmp_path / "compose.yaml"
     file.write_text("services:\n  one:\n    image: localhost:1/nothing:1.0\n")
 
-    problem = docker.flavour_problem(file) or ""
+    problem = docker.problem(file) or ""
 
     assert problem.startswith("the image localhost:1/nothing:1.0 cannot be pulled (")
     assert problem.endswith("or build the images by 'invoke images'")
@@ -277,9 +278,9 @@ def test_engine_that_a_variable_names(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert message in str(docker.engine_problem())
+    assert message in str(engine.engine_problem())
     with pytest.raises(StackError) as raised:
-        docker.engine()
+        engine.engine()
     assert message in str(raised.value)
 
 
@@ -295,8 +296,8 @@ def test_engine_of_a_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         subprocess.run(create, check=True, capture_output=True)
         monkeypatch.setenv("DOCKER_CONTEXT", "other")
 
-        assert docker.engine_address() == address
-        assert docker.engine().version()["Version"] == "25.0.1"
+        assert engine.engine_address() == address
+        assert engine.engine().version()["Version"] == "25.0.1"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from invoking import invoke, prepare
 
-from parsec_stack import deployment, docker, native, ownership
+from parsec_stack import deployment, docker, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
@@ -36,7 +36,7 @@ def test_names_are_remembered(tmp_path: Path, flavour: str) -> None:
 
     assert again.environment()["STACK_HOST"] == HOST
     assert again.environment()["TLS_NAMES"] == f"{HOST} 192.0.2.7"
-    assert native.address(again, "parsec-proxy").startswith(f"https://{HOST}:")
+    assert again.address("parsec-proxy").startswith(f"https://{HOST}:")
     docker.write_settings(again)
     assert f"STACK_HOST={HOST}" in (tmp_path / ".env").read_text().splitlines()
     assert choose(tmp_path, STACK_HOST="192.0.2.7").host == "192.0.2.7"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from serving import Handler, serving
 
-from parsec_stack import deployment, docker, native, probes, smoke
+from parsec_stack import deployment, probes, smoke
 from parsec_stack.errors import StackError
+from parsec_stack.readiness import is_ready
 from parsec_stack.stack import ARTIFACTS, Stack
 
 TIMEOUT = 60
@@ -60,18 +61,17 @@ def moved(folder: Path, port: int) -> Stack:
     return Moved(folder)
 
 
-@pytest.mark.parametrize("flavour", [native, docker])
-def test_a_proxy_is_known_by_its_own_certificate(certified: Path, flavour: object) -> None:
+def test_a_proxy_is_known_by_its_own_certificate(certified: Path) -> None:
     """By that alone: neither one of our CA nor another one of that CA is taken for it."""
     own, other = certified / "own", certified / "other"
     with serving(own / "parsec-proxy", Proxy) as port:
         stack = moved(own, port)
-        assert flavour.probe(stack, "parsec-proxy")  # type: ignore[attr-defined]
+        assert is_ready(stack, "parsec-proxy")
         with pytest.raises(StackError, match="answered 502"):
             smoke.server_of(stack, "PROXY").request("GET", "/", {})
     for pair in (own / "parsec-server", other / "parsec-server"):
         with serving(pair, Proxy) as port:
-            assert not flavour.probe(moved(own, port), "parsec-proxy")  # type: ignore[attr-defined]
+            assert not is_ready(moved(own, port), "parsec-proxy")
 
 
 def test_curl_trusts_what_python_trusts(certified: Path) -> None:

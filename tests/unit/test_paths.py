@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from invoking import invoke
 
-from parsec_stack import docker
+from parsec_stack import docker, engine
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, ROOT
@@ -72,7 +72,7 @@ def test_checkouts_that_cannot_work(tmp_path: Path, character: str) -> None:
 
 def test_containers_see_files_of_any_folder(tmp_path: Path) -> None:
     """What compose binds arrives from a folder whose name means something to others."""
-    if problem := docker.engine_problem():
+    if problem := engine.engine_problem():
         pytest.skip(problem)
     folder = tmp_path / NAME
     folder.mkdir()

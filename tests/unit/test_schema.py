@@ -76,9 +76,9 @@ class Flavour:
     def go_on(self, stack: Stack) -> None:
         """None has to go on."""
 
-    def server_runs(self, stack: Stack) -> bool:
+    def trouble(self, stack: Stack, service: str) -> str | None:
         """The server does not run."""
-        return False
+        return "stopped"
 
     def check(self, stack: Stack) -> None:
         """Nothing keeps the services from starting."""
@@ -180,7 +180,7 @@ def test_new_stack_has_lost_nothing(monkeypatch: pytest.MonkeyPatch, stack: Stac
 def restorable(monkeypatch: pytest.MonkeyPatch, stack: Stack, fails: str = "") -> Flavour:
     """A stack with a backup whose server runs; the block that ``fails`` does."""
     flavour = with_database(monkeypatch, KNOWN)
-    monkeypatch.setattr(flavour, "server_runs", lambda stack: True)
+    monkeypatch.setattr(flavour, "trouble", lambda stack, service: None)
 
     def run(stack: Stack, name: str) -> None:
         flavour.done.append(name)

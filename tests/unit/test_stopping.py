@@ -14,7 +14,8 @@ import pytest
 from parsec_stack import deployment, native, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
-from parsec_stack.stack import SERVICES, Stack
+from parsec_stack.services import SERVICES
+from parsec_stack.stack import Stack
 from parsec_stack.verify.processes import end
 
 # Takes a second to end.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from parsec_stack import status, store
-from parsec_stack.service import Service
 from parsec_stack.stack import Stack
+from parsec_stack.status import ServiceStatus
 
 
 def entry(path: str, *, folder: bool = False, **more: object) -> dict[str, object]:
@@ -52,7 +52,7 @@ def test_strangers_are_named_by_their_paths() -> None:
 
 def test_a_store_is_not_asked_before_it_has_a_bucket(tmp_path: Path) -> None:
     """Until the stack is complete the store is as healthy as it says."""
-    services = [Service("parsec-s3", "running", "healthy", "somewhere", "1")]
+    services = [ServiceStatus("parsec-s3", "running", "healthy", "somewhere", "1")]
     assert status.with_store(Stack(tmp_path), services, tree_of()) == services
 
 
@@ -61,9 +61,9 @@ def test_a_complete_stack_without_a_store_is_unhealthy(tmp_path: Path) -> None:
     (tmp_path / "parsec-credentials.env").write_text("S3_ACCESS_KEY=a\nS3_SECRET_KEY=b\n")
     (tmp_path / "custom-ca.crt").write_text("")
     stack = Stack(tmp_path, state={"complete": True}, port_offset=12987)
-    stopped = Service("parsec-s3", "stopped", "-", "somewhere", "1")
+    stopped = ServiceStatus("parsec-s3", "stopped", "-", "somewhere", "1")
     assert status.with_store(stack, [stopped], tree_of()) == [stopped]
-    running = Service("parsec-s3", "running", "healthy", "somewhere", "1")
+    running = ServiceStatus("parsec-s3", "running", "healthy", "somewhere", "1")
     (seen,) = status.with_store(stack, [running], tree_of())
     assert seen.health == "unhealthy"
     assert (seen.trouble or "").startswith("it does not answer a request for the bucket parsec")

@@ -21,8 +21,8 @@ from invoke.loader import FilesystemLoader
 from searching import found_in
 from watching import recorded, recording
 
-from parsec_stack import docker
-from parsec_stack.stack import ROOT, SERVICES, Stack
+from parsec_stack.services import KEY_GROUPS, SERVICES
+from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.processes import end, within
 from parsec_stack.verify.site import free_offset
 
@@ -153,7 +153,7 @@ def test_the_secrets_are_known(seen: Seen) -> None:
         *("PARSEC_ADMINISTRATION_TOKEN", "PARSEC_FAKE_ACCOUNT_PASSWORD_ALGORITHM_SEED"),
         *("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_CONSOLE_PASSWORD"),
         "MAIL_PASSWORD",
-        *(f"{name}.key" for name in ("custom-ca", *docker.KEY_GROUPS)),
+        *(f"{name}.key" for name in ("custom-ca", *KEY_GROUPS)),
     }
 
 

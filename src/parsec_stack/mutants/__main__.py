@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from parsec_stack import docker, guide
+from parsec_stack import engine, guide
 from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.mutants import changed, equivalents, plan, store
@@ -17,7 +17,8 @@ from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.progress import Progress
 from parsec_stack.mutants.report import WANTED, WHOLE, Report, Row
 from parsec_stack.mutants.run import Plan, Run
-from parsec_stack.stack import DOCS, FLAVOURS, ROOT, Flavour
+from parsec_stack.services import FLAVOURS, FlavourName
+from parsec_stack.stack import DOCS, ROOT
 from parsec_stack.verify import processes
 
 TESTS = ROOT / "tests" / "docs"
@@ -89,11 +90,11 @@ def main(arguments: list[str]) -> int:
     return judge(found, stale)
 
 
-def usable(flavour: str) -> tuple[tuple[Flavour, ...], list[str]]:
+def usable(flavour: str) -> tuple[tuple[FlavourName, ...], list[str]]:
     """The flavours to follow, and a note if one cannot be."""
     if flavour != "all":
-        return (cast(Flavour, flavour),), []
-    if problem := docker.engine_problem():
+        return (cast(FlavourName, flavour),), []
+    if problem := engine.engine_problem():
         return ("native",), [f"The docker flavour was not followed: {problem}."]
     return FLAVOURS, []
 

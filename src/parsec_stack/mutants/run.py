@@ -12,8 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import account, native
+from parsec_stack import account
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import flavour_of
 from parsec_stack.guide import Guide
 from parsec_stack.mutants import plan as plans
 from parsec_stack.mutants import trial
@@ -22,7 +23,8 @@ from parsec_stack.mutants.plan import Mutant, overlap
 from parsec_stack.mutants.progress import Progress
 from parsec_stack.mutants.store import Results, Store
 from parsec_stack.mutants.trial import Seen, Verdict
-from parsec_stack.stack import MAX_OFFSET, Flavour, Stack
+from parsec_stack.services import FlavourName
+from parsec_stack.stack import MAX_OFFSET, Stack
 from parsec_stack.verify import processes, reader, site
 from parsec_stack.verify.site import PREFIX
 
@@ -46,7 +48,7 @@ class Plan:
     docs: Path
     tests: Path
     mutants: list[Mutant]
-    flavours: tuple[Flavour, ...]
+    flavours: tuple[FlavourName, ...]
     jobs: int
     entries: list[Entry] = field(default_factory=list)
 
@@ -183,7 +185,7 @@ class Run:
         places = {block.id for block in beginning} | {block.file for block in beginning}
         return any(place in places for place, _ in mutant.edits)
 
-    def look(self, flavour: Flavour) -> None:
+    def look(self, flavour: FlavourName) -> None:
         """Ask the checks that work aside, all of them beside one stack.
 
         Kills count when the unmutated guide passes after them; StackError if it does not.
@@ -209,11 +211,11 @@ class Run:
             finally:
                 standing.end()
 
-    def missing_in(self, flavour: Flavour) -> list[Mutant]:
+    def missing_in(self, flavour: FlavourName) -> list[Mutant]:
         """The mutants of this flavour without a result."""
         return [mutant for mutant in self.missing() if flavour in mutant.flavours]
 
-    def follow(self, flavour: Flavour) -> None:
+    def follow(self, flavour: FlavourName) -> None:
         """Follow the guide: one by one what is probably killed, and in groups what is left."""
         todo = self.missing_in(flavour)
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
@@ -238,7 +240,7 @@ class Run:
         script = mutant.place.endswith(".sh") and self.is_of_beginning(mutant)
         return script or bool(reason_for(mutant, self.plan.entries))
 
-    def try_each(self, mutants: Sequence[Mutant], flavour: Flavour, extent: str) -> Walks:
+    def try_each(self, mutants: Sequence[Mutant], flavour: FlavourName, extent: str) -> Walks:
         """Follow the guide with one mutant at a time; those that time has ended go on, patiently.
 
         Kills count when the unmutated guide has passed among them; StackError if it does not.
@@ -259,7 +261,7 @@ class Run:
         return slow
 
     def try_patiently(
-        self, mutants: Sequence[Mutant], flavour: Flavour, extent: str
+        self, mutants: Sequence[Mutant], flavour: FlavourName, extent: str
     ) -> Future[Verdict]:
         """Try them again, waiting for whatever there is to wait for as long as docs-test does."""
         return self.patient.submit(trial.follow, mutants, flavour, extent, True)
@@ -304,7 +306,7 @@ class Run:
                 refuse_control(mutant, verdict)
         return found
 
-    def try_groups(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Mutant]:
+    def try_groups(self, mutants: Sequence[Mutant], flavour: FlavourName) -> list[Mutant]:
         """Follow the whole guide, with groups of what may well survive; the mutants that do."""
         single = [mutant for mutant in mutants if not self.will_survive(mutant)]
         others = [mutant for mutant in mutants if mutant not in single]
@@ -378,7 +380,7 @@ def done_ones[T](futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
         yield from finished
 
 
-def separate_offsets(count: int, flavours: tuple[Flavour, ...]) -> list[int]:
+def separate_offsets(count: int, flavours: tuple[FlavourName, ...]) -> list[int]:
     """Offsets at which no two stacks share a port, and all ports are free now."""
     chosen: list[int] = []
     taken: set[int] = set()
@@ -386,7 +388,8 @@ def separate_offsets(count: int, flavours: tuple[Flavour, ...]) -> list[int]:
         ports = {
             port
             for flavour in flavours
-            for _, port in native.inner_ports(Stack(Path(), flavour, offset))
+            for stack in [Stack(Path(), flavour, offset)]
+            for _, port in flavour_of(stack).ports(stack)
         }
         if not ports & taken and all(map(site.is_free, ports)):
             chosen.append(offset)

@@ -6,7 +6,6 @@ number of mutants, and they need not wait until each has services of its own.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -17,9 +16,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from parsec_stack.flavour import flavour_of
 from parsec_stack.guide import Block, Guide
+from parsec_stack.services import FlavourName
 from parsec_stack.shell import Shell, failure_message, render_command, without_ansi
-from parsec_stack.stack import Flavour, Stack
+from parsec_stack.stack import Stack
 from parsec_stack.verify import processes
 from parsec_stack.verify.site import PREFIX, Site
 from parsec_stack.verify.walk import Walk, mismatch
@@ -42,7 +43,7 @@ class Standing:
     It holds the stack's secrets and is never written anywhere.
     """
 
-    flavour: Flavour
+    flavour: FlavourName
     folder: Path
     offset: int
     environment: dict[str, str]
@@ -96,12 +97,12 @@ class Standing:
     def end(self) -> None:
         """End the services and remove all that was made."""
         stack = Stack(self.folder, self.flavour, self.offset, name=self.folder.name)
-        importlib.import_module(f"parsec_stack.{self.flavour}").remove(stack)
+        flavour_of(stack).remove(stack)
         processes.end(self.folder.parent, 0.0)
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
-def outputs_of(command: Block, own: Guide, flavour: Flavour) -> Iterator[Block]:
+def outputs_of(command: Block, own: Guide, flavour: FlavourName) -> Iterator[Block]:
     """The outputs that the guide states of the command."""
     blocks = [block for block in own.of(flavour) if block.page == command.page]
     place = [block.id for block in blocks].index(command.id)

@@ -17,13 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from parsec_stack import account, doctree, guide, native
+from parsec_stack import account, doctree, guide
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import flavour_of
 from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
 from parsec_stack.mutants.standing import Standing, copy_files, left_by
+from parsec_stack.services import FLAVOURS, FlavourName
 from parsec_stack.shell import Shell, failure_message, render_command
-from parsec_stack.stack import FLAVOURS, Flavour, Stack
+from parsec_stack.stack import Stack
 from parsec_stack.verify import compose, emphasis, inventory, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
@@ -197,7 +199,7 @@ class Bench:
         """Where the mutant's stated output or message departs from what was printed."""
         place = mutant.place
         stated = next(block for block in mutated(self.guide, [mutant]).blocks if block.id == place)
-        for flavour in cast("tuple[Flavour, ...]", stated.flavours):
+        for flavour in cast("tuple[FlavourName, ...]", stated.flavours):
             if flavour in seen and place in seen[flavour].compared:
                 told = seen[flavour]
                 site = Site(Stack(Path("/"), flavour, told.offset), {}, values=told.values)
@@ -208,7 +210,7 @@ class Bench:
     def follow(
         self,
         mutants: Sequence[Mutant],
-        flavour: Flavour,
+        flavour: FlavourName,
         extent: str = "all",
         patient: bool = False,
     ) -> Verdict:
@@ -242,7 +244,7 @@ class Bench:
             reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
-    def way(self, own: Guide, flavour: Flavour) -> list[Block | tuple[object, ...]]:
+    def way(self, own: Guide, flavour: FlavourName) -> list[Block | tuple[object, ...]]:
         """What a walk through the guide does: of a block that is not executed here, only why."""
         excepted = (self.scratch / f"{flavour}-excepted").read_text().split("\n")
         return [
@@ -252,7 +254,7 @@ class Bench:
             for block in own.of(flavour)
         ]
 
-    def stand(self, flavour: Flavour, offset: int) -> Standing:
+    def stand(self, flavour: FlavourName, offset: int) -> Standing:
         """Follow the unmutated guide to where its services run, and let them; StackError if not."""
         # The server, which was stopped for the backup, must run again.
         restarted = (f"restart-{flavour}",)
@@ -270,7 +272,7 @@ class Bench:
                 raise StackError(f"the unmutated guide fails: {outcome.reason}")
         return left_by(walk)
 
-    def checks_aside(self, mutants: Sequence[Mutant], flavour: Flavour) -> list[Check]:
+    def checks_aside(self, mutants: Sequence[Mutant], flavour: FlavourName) -> list[Check]:
         """The checks that work aside of what the mutants concern, or of all if there are none.
 
         Those before the first service are asked on the way there.
@@ -339,7 +341,7 @@ class Bench:
         near = (mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants)
         return bool(mutants) and all(near)
 
-    def first_concerned(self, mutants: Sequence[Mutant], flavour: Flavour) -> int:
+    def first_concerned(self, mutants: Sequence[Mutant], flavour: FlavourName) -> int:
         """How many blocks of the beginning are as they were, before the first that is not."""
         changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
         beginning = [block.id for block in beginning_of(self.guide, flavour)]
@@ -347,7 +349,7 @@ class Bench:
         return min(numbers, default=len(beginning))
 
     @contextmanager
-    def site(self, flavour: Flavour, start: int, installed: bool) -> Iterator[Site]:
+    def site(self, flavour: FlavourName, start: int, installed: bool) -> Iterator[Site]:
         """A fresh folder, with what so many blocks have made and perhaps what is installed."""
         site = prepare(flavour, self.free_offset(flavour))
         try:
@@ -359,17 +361,17 @@ class Bench:
         finally:
             site.remove()
 
-    def free_offset(self, flavour: Flavour) -> int:
+    def free_offset(self, flavour: FlavourName) -> int:
         """This worker's ports, once the last walk's services have let them go."""
         stack = Stack(self.scratch, flavour, self.offset)
         deadline = time.monotonic() + PATIENCE[flavour]
-        while not all(is_free(port) for _, port in native.inner_ports(stack)):
+        while not all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
             if time.monotonic() > deadline:
                 raise StackError(f"the ports at offset {self.offset} are not free any more")
             time.sleep(0.1)
         return self.offset
 
-    def see(self, flavour: Flavour) -> Seen:
+    def see(self, flavour: FlavourName) -> Seen:
         """Follow the unmutated guide, which must pass; keep what the others begin with.
 
         Raises StackError for a block that fails.
@@ -426,7 +428,7 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def beginning_of(own: Guide, flavour: Flavour) -> list[Block]:
+def beginning_of(own: Guide, flavour: FlavourName) -> list[Block]:
     """The blocks before the page of the flavour, where the first service is started."""
     blocks = own.of(flavour)
     pages = [block.page for block in blocks]
@@ -442,7 +444,7 @@ def near(names: Collection[str], blocks: list[Block]) -> list[Block]:
 
 def part(
     own: Guide,
-    flavour: Flavour,
+    flavour: FlavourName,
     extent: str,
     start: int,
     installed: bool,
@@ -525,19 +527,19 @@ def weigh(mutant: Mutant) -> Verdict | None:
     return BENCH.weigh(mutant)
 
 
-def follow(mutants: Sequence[Mutant], flavour: Flavour, extent: str, patient: bool) -> Verdict:
+def follow(mutants: Sequence[Mutant], flavour: FlavourName, extent: str, patient: bool) -> Verdict:
     """Bench.follow in a worker."""
     with following([flavour]):
         return BENCH.follow(mutants, flavour, extent, patient)
 
 
-def see(flavour: Flavour) -> Seen:
+def see(flavour: FlavourName) -> Seen:
     """Bench.see in a worker."""
     with following([flavour]):
         return BENCH.see(flavour)
 
 
-def stand(flavour: Flavour, offset: int) -> Standing:
+def stand(flavour: FlavourName, offset: int) -> Standing:
     """Bench.stand in a worker."""
     with following([flavour]):
         return BENCH.stand(flavour, offset)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from parsec_stack.guide import Block, Guide
-from parsec_stack.stack import FLAVOURS, write_atomically
+from parsec_stack.services import FLAVOURS
+from parsec_stack.stack import write_atomically
 from parsec_stack.verify.report import Outcome
 
 STORE = "evidence.json"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parsec_stack.errors import StackError
-from parsec_stack.stack import FLAVOURS
+from parsec_stack.services import FLAVOURS
 from parsec_stack.verify import inventory, report
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.session import Options, Session, begin

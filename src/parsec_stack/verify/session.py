@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from parsec_stack import docker, guide
+from parsec_stack import guide
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import IMPLEMENTATIONS
+from parsec_stack.services import FLAVOURS, SERVICES, FlavourName
 from parsec_stack.shell import without_ansi
-from parsec_stack.stack import FLAVOURS, SERVICES, Flavour
 from parsec_stack.verify import (
     emphasis,
     evidence,
@@ -35,7 +36,7 @@ from parsec_stack.verify.walk import BLOCK_TIMEOUT, Walk
 class Options:
     """What the command line may change."""
 
-    flavours: tuple[Flavour, ...] = FLAVOURS
+    flavours: tuple[FlavourName, ...] = FLAVOURS
     require_docker: bool = False
     block_timeout: float = BLOCK_TIMEOUT
     port_offset: int | None = None
@@ -56,24 +57,24 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = guide.load(docs)
-        self.walks: dict[Flavour, Walk] = {}
+        self.walks: dict[FlavourName, Walk] = {}
         self.notes: list[str] = []
         # What was not written, since a secret is in it.
         self.leaks: list[str] = []
-        self.missing: dict[Flavour, str] = {}
-        compose_file = docs.parent / "deploy" / docker.COMPOSE_FILE
-        if "docker" in options.flavours and (problem := docker.flavour_problem(compose_file)):
-            if options.require_docker:
-                raise StackError(f"the docker flavour is required, but {problem}")
-            self.missing["docker"] = problem
-            self.notes.append(f"docker: its commands were not executed: {problem}")
+        self.missing: dict[FlavourName, str] = {}
+        for flavour in options.flavours:
+            if problem := IMPLEMENTATIONS[flavour].problem(docs.parent / "deploy"):
+                if options.require_docker:
+                    raise StackError(f"the {flavour} flavour is required, but {problem}")
+                self.missing[flavour] = problem
+                self.notes.append(f"{flavour}: its commands were not executed: {problem}")
         # From here on: what looks at files in the background belongs to the same user throughout.
         self.followed = Followed()
         self.followed.change("native" if "native" in options.flavours else "")
         self.findings = Findings(self.guide, registry)
         self.claims = Claims(Sources(self.guide, docs.parent))
 
-    def walk(self, flavour: Flavour) -> Walk:
+    def walk(self, flavour: FlavourName) -> Walk:
         """The walk of this flavour, begun when first asked for; this process is its reader now."""
         self.followed.change(flavour)
         if flavour not in self.walks:
@@ -150,7 +151,7 @@ class Session:
                 return True
         return False
 
-    def keep_logs(self, flavour: Flavour, walk: Walk) -> None:
+    def keep_logs(self, flavour: FlavourName, walk: Walk) -> None:
         """Copy the services' logs, without secrets, to where the report will lie."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)

@@ -13,9 +13,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import environments, native
+from parsec_stack import environments
 from parsec_stack.errors import StackError
-from parsec_stack.stack import MAX_OFFSET, ROOT, Flavour, Stack
+from parsec_stack.flavour import flavour_of
+from parsec_stack.services import FlavourName
+from parsec_stack.stack import MAX_OFFSET, ROOT, Stack
 from parsec_stack.verify.reader import downloads
 
 PREFIX = "docs-test-"
@@ -47,7 +49,7 @@ class Site:
         return self.stack.folder
 
     @property
-    def flavour(self) -> str:
+    def flavour(self) -> FlavourName:
         """The flavour that is followed."""
         return self.stack.flavour
 
@@ -56,7 +58,7 @@ class Site:
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
-def prepare(flavour: Flavour, offset: int | None = None) -> Site:
+def prepare(flavour: FlavourName, offset: int | None = None) -> Site:
     """An empty folder and free ports for this flavour; StackError if none are free."""
     # A short path: sockets lie in it. The folder beside it is the reader's home.
     base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
@@ -70,12 +72,12 @@ def prepare(flavour: Flavour, offset: int | None = None) -> Site:
     return Site(stack, environment(stack, home))
 
 
-def free_offset(folder: Path, flavour: Flavour) -> int:
+def free_offset(folder: Path, flavour: FlavourName) -> int:
     """An offset at which every port of the stack is free now."""
     for _ in range(50):
         offset = random.randrange(MIN_OFFSET, MAX_OFFSET)
         stack = Stack(folder, flavour, offset)
-        if all(is_free(port) for _, port in native.inner_ports(stack)):
+        if all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
             return offset
     raise StackError("the docs-test finds no free ports: end other stacks on this machine")
 

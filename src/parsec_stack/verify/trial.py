@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack import docker, redact
-from parsec_stack.stack import ROOT, Flavour, Stack
+from parsec_stack import engine, redact
+from parsec_stack.services import FlavourName
+from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.plugin import docker_required
 from parsec_stack.verify.site import docker_settings, free_offset
 
@@ -35,12 +36,12 @@ Figures = dict[str, float | str]
 
 
 @contextmanager
-def running(flavour: Flavour, name: str) -> Iterator[Stack]:
+def running(flavour: FlavourName, name: str) -> Iterator[Stack]:
     """A complete stack in a folder of its own, which begins with this name.
 
     Where the flavour cannot run the test is skipped, or fails if it must not be.
     """
-    if flavour == "docker" and (problem := docker.engine_problem()):
+    if flavour == "docker" and (problem := engine.engine_problem()):
         (pytest.fail if docker_required() else pytest.skip)(problem)
     # A short path: sockets lie in it.
     base = Path(tempfile.mkdtemp(prefix=f"{name}-"))

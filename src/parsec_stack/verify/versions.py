@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from packaging.version import Version
 
 from parsec_stack import composition, facts
-from parsec_stack.native import PACKAGES
+from parsec_stack.services import SERVICES
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.sources import Sources
 from parsec_stack.versions import LOCKED, REQUIREMENTS
@@ -17,8 +17,6 @@ ENTRY = re.compile(r"^([a-z][\w.-]*)==(\S+)(.*\n(?: .*\n)*)", re.MULTILINE)
 HASH = re.compile(r"--hash=(\S+)")
 # What an image's tag says of the version; the rest names what the image was built on.
 TAG = re.compile(r"v?(\d+(?:\.\d+)*(?:-rc\.\d+)?)")
-# Here the flavours have two different programs.
-UNLIKE = {"parsec-smtp"}
 
 
 def problems(known: Sources) -> Iterator[str]:
@@ -26,14 +24,19 @@ def problems(known: Sources) -> Iterator[str]:
     if REQUIREMENTS in known.guide.files():
         yield from differing_packages(known.file(REQUIREMENTS))
     for service, (image, tag) in composition.images(known.compose).items():
-        package = PACKAGES[service]
+        package = SERVICES[service].package
         version = facts.pinned()[package]
         found = TAG.match(tag)
-        if service not in UNLIKE and not (found and Version(found[1]) == Version(version)):
+        if both_run_one(service) and not (found and Version(found[1]) == Version(version)):
             yield (
                 f"{composition.COMPOSE_FILE}: {service} runs {image} {tag}, "
                 f"and without Docker {package} {version}"
             )
+
+
+def both_run_one(service: str) -> bool:
+    """Is it the same program in both flavours?"""
+    return SERVICES[service].program == SERVICES[service].contained
 
 
 def differing_packages(requirements: str) -> Iterator[str]:

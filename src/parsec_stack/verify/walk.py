@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -19,11 +18,12 @@ import psutil
 
 from parsec_stack import docker, logs, versions
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import flavour_of
 from parsec_stack.guide import Block, Guide
 from parsec_stack.redact import Redactor
 from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack.stack import ROOT
-from parsec_stack.verify import match, processes, report
+from parsec_stack.verify import match, processes
 from parsec_stack.verify.registry import Check, Registry, denial, told
 from parsec_stack.verify.report import Kind, Outcome
 from parsec_stack.verify.site import Site
@@ -338,7 +338,7 @@ class Walk:
         """What the service has said in the end; StackError if nothing can be asked."""
         if self.missing:
             return ""
-        flavour = importlib.import_module(f"parsec_stack.{self.site.flavour}")
+        flavour = flavour_of(self.site.stack)
         return logs.for_people(flavour.log_tail(self.site.stack, service, LOG_LINES))
 
     def close(self, *, gently: bool = True) -> list[str]:
@@ -354,7 +354,7 @@ class Walk:
         if not self.missing:
             if gently and processes.within(base):
                 self.stop()
-            importlib.import_module(f"parsec_stack.{self.site.flavour}").remove(self.site.stack)
+            flavour_of(self.site.stack).remove(self.site.stack)
         killed = processes.end(base, processes.GRACE if gently else 0.0)
         # Whoever waited for a process has no reason to any more.
         self.pool.shutdown()
@@ -364,7 +364,7 @@ class Walk:
         """Learn what can be known only while services run: their versions and their secrets."""
         if self.missing:
             return
-        self.versions = report.versions(self.site.stack) or self.versions
+        self.versions = flavour_of(self.site.stack).versions(self.site.stack) or self.versions
         for process in processes.within(self.site.folder.parent):
             with suppress(psutil.Error, OSError):
                 self.redact.learn(process.environ())

@@ -14,6 +14,7 @@ import pytest
 from checks.common import after
 from checks.services import OTHER_TLS12_SUITES, accepted_suite
 from parsec_stack import inbox, probes
+from parsec_stack.engine import engine
 from parsec_stack.stack import Stack
 from parsec_stack.verify.site import Site
 
@@ -131,7 +132,7 @@ def mailhog_is_gone(site: Site) -> None:
     from parsec_stack import docker
 
     assert "parsec-mailhog" not in docker.containers(site.stack)
-    networks = docker.engine().networks.list(filters=docker.mine(site.stack))
+    networks = engine().networks.list(filters=docker.mine(site.stack))
     assert not [one.name for one in networks if one.name.endswith("_mailhog")]
     image = docker.containers(site.stack)["parsec-smtp"].attrs["Image"]
     assert image.startswith("axllent/mailpit:"), image

@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from checks.common import after, mode, unchanged_by
 from parsec_stack import probes
-from parsec_stack.docker import KEY_GROUPS
+from parsec_stack.services import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
 # The services that have a certificate, each with the name of its port.

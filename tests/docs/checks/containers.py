@@ -18,7 +18,8 @@ import psutil
 from checks.common import after
 from checks.services import await_ready, client_address, see_health
 from parsec_stack import client, docker, probes, smoke
-from parsec_stack.stack import SERVICES
+from parsec_stack.engine import engine
+from parsec_stack.services import SERVICES
 from parsec_stack.verify.site import Site
 
 POLL = 0.05
@@ -45,7 +46,7 @@ CLIENT_WAITS = 20.0
 def replicas(site: Site) -> list[Any]:
     """The containers of the Parsec server that run."""
     labels = [f"{docker.PROJECT}={site.stack.project}", f"{docker.SERVICE}=parsec-server"]
-    return list(docker.engine().containers.list(filters={"label": labels}))
+    return list(engine().containers.list(filters={"label": labels}))
 
 
 def ask(site: Site, path: str = "/") -> int | None:
@@ -157,7 +158,7 @@ def this_machine_is_not_believed(site: Site) -> None:
 def the_proxys_network_is_trusted_alone(site: Site) -> None:
     """The server trusts the network that it shares with the proxy, where nobody else is."""
     name = network_of(site, "parsec-server", "upstream")["NetworkID"]
-    network = docker.engine().networks.get(name).attrs
+    network = engine().networks.get(name).attrs
     (trusted,) = [pool["Subnet"] for pool in network["IPAM"]["Config"]]
     found = docker.containers(site.stack)
     log = found["parsec-server"].logs().decode()

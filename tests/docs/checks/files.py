@@ -14,7 +14,7 @@ import yaml
 
 from checks.common import mode, registry
 from checks.services import TLS12_SUITES
-from parsec_stack.stack import PORTS, PROXY_PORTS, SERVICES
+from parsec_stack.services import SERVICES, FlavourName, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
 from parsec_stack.verify.files import Files
@@ -252,9 +252,9 @@ def ports_are_those_of_the_table(files: Files) -> None:
             assert hosts == ({None} if name == "parsec-proxy" else {"127.0.0.1"}), name
 
 
-def all_ports(flavour: str) -> list[tuple[str, int]]:
+def all_ports(flavour: FlavourName) -> list[tuple[str, int]]:
     """Name and usual number of each port."""
-    return list((PORTS | PROXY_PORTS[flavour]).items())  # type: ignore[index]
+    return list(usual_ports(flavour).items())
 
 
 @about(COMPOSE)

@@ -14,7 +14,7 @@ from threading import Event
 
 from checks.common import activated, after, values
 from checks.services import flavour_of
-from parsec_stack import smoke
+from parsec_stack import docker, smoke
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.tool import output_of
 
@@ -216,7 +216,7 @@ def apply_site(site: Site) -> None:
         said = output_of([*restart, "parsec-proxy"], site.folder, activated(site))
         assert not said.status, said.last_line
     else:
-        proxy = flavour_of(site).containers(site.stack)["parsec-proxy"]
+        proxy = docker.containers(site.stack)["parsec-proxy"]
         assert proxy.exec_run(RELOAD).exit_code == 0
 
 

@@ -23,7 +23,7 @@ from checks.common import activated, mode, registry, values
 from checks.services import object_store
 from checks.squatter import Squatter
 from parsec_stack import probes
-from parsec_stack.docker import KEY_GROUPS
+from parsec_stack.services import KEY_GROUPS
 from parsec_stack.verify.site import Site
 
 # Each tries its script on a desk of its own.

@@ -23,6 +23,7 @@ from checks.services import (
     object_store,
 )
 from parsec_stack import docker, native, probes, store
+from parsec_stack.services import FILER_STEP
 from parsec_stack.verify.site import Site
 
 # In its container SeaweedFS has its usual ports, and those of S3 and the console plus 10000.
@@ -52,7 +53,7 @@ def the_stores_parts_trust_nobody(site: Site) -> None:
 def ports_of(site: Site) -> tuple[str, set[int], set[int]]:
     """Where this machine reaches the store, the ports of its parts, and those for others."""
     if site.flavour == "native":
-        ports = {port for name, port in native.inner_ports(site.stack) if name == "parsec-s3"}
+        ports = {port for name, port in native.ports(site.stack) if name == "parsec-s3"}
         outer = {site.stack.ports[name] for name in ("S3", "S3_CONSOLE")}
         return "127.0.0.1", ports - outer, outer
     container = docker.containers(site.stack)["parsec-s3"]
@@ -131,7 +132,7 @@ def the_stores_sockets_are_its_users(site: Site) -> None:
 def asked_inside(site: Site, part: str, method: str, path: str, body: bytes = b"") -> int:
     """The status that a part of the store answers to a request made with the inner pair."""
     host, _, _ = ports_of(site)
-    steps = {"master": 1, "filer": native.FILER}
+    steps = {"master": 1, "filer": FILER_STEP}
     usual = {"master": 9333, "filer": 8888}
     native_port = site.stack.ports["S3"] + steps[part]
     port = native_port if site.flavour == "native" else usual[part]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import subprocess
 import tempfile
@@ -14,7 +13,8 @@ import psutil
 
 from checks.common import after, mode, unchanged_by, values
 from parsec_stack import docker, redact
-from parsec_stack.stack import SERVICES
+from parsec_stack.flavour import flavour_of
+from parsec_stack.services import SERVICES
 from parsec_stack.verify import compose, env_files, processes
 from parsec_stack.verify.site import Site
 
@@ -158,7 +158,7 @@ def what_services_write_is_private(site: Site) -> None:
 def logs_are_shown_without_secrets(site: Site) -> None:
     """What invoke logs prints of the services holds no secret, although one of them logs one."""
     known = redact.of_stack(site.stack)
-    flavour = importlib.import_module(f"parsec_stack.{site.flavour}")
+    flavour = flavour_of(site.stack)
     logs = {name: flavour.log_tail(site.stack, name, 1000) for name in SERVICES}
     shown = {name: known(text) for name, text in logs.items()}
     assert known.leak(logs["parsec-server"]), "the server logs its key no more: drop the redaction"

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import activated, after, unchanged_by, values
-from parsec_stack import inbox, logs, native, probes, schema, store
+from parsec_stack import docker, flavour, inbox, logs, native, probes, schema, store
+from parsec_stack.engine import engine
+from parsec_stack.flavour import Flavour
+from parsec_stack.readiness import is_ready
+from parsec_stack.services import SERVICES, SUPPORTING, usual_ports
 from parsec_stack.shell import without_ansi
-from parsec_stack.stack import PORTS, SERVICES
 from parsec_stack.verify.site import Site
 
-SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 POLL = 0.05
 # What supervisord keeps up, and how much of the server's log the guide shows beside it.
 PROGRAMS = (*SERVICES, "watch-parsec-server")
@@ -51,17 +52,17 @@ OTHER_TLS12_SUITES = {
 }
 
 
-def flavour_of(site: Site) -> Any:
-    """The module that knows this flavour's services."""
-    return importlib.import_module(f"parsec_stack.{site.flavour}")
+def flavour_of(site: Site) -> Flavour:
+    """How this flavour's services are run."""
+    return flavour.flavour_of(site.stack)
 
 
-def await_ready(site: Site, services: tuple[str, ...]) -> None:
+def await_ready(site: Site, services: Iterable[str]) -> None:
     """Wait until the services are ready; AssertionError naming those that will not be."""
-    probe, waiting = flavour_of(site).probe, list(services)
+    waiting = list(services)
     deadline = time.monotonic() + site.patience
     starts: dict[str, set[int]] = defaultdict(set)
-    while waiting := [name for name in waiting if not probe(site.stack, name)]:
+    while waiting := [name for name in waiting if not is_ready(site.stack, name)]:
         assert time.monotonic() < deadline, f"not ready in time: {', '.join(waiting)}"
         if site.flavour == "native":
             see_starts(site, starts)
@@ -70,7 +71,7 @@ def await_ready(site: Site, services: tuple[str, ...]) -> None:
         time.sleep(POLL)
 
 
-def see_ready(site: Site, services: tuple[str, ...]) -> None:
+def see_ready(site: Site, services: Iterable[str]) -> None:
     """See that the services are ready, for which Docker's commands have waited themselves."""
     if site.flavour == "docker":
         see_health(site)
@@ -79,8 +80,7 @@ def see_ready(site: Site, services: tuple[str, ...]) -> None:
 
 def see_health(site: Site) -> None:
     """See that all containers are healthy now."""
-    docker = flavour_of(site)
-    found = docker.engine().containers.list(all=True, sparse=True, filters=docker.mine(site.stack))
+    found = engine().containers.list(all=True, sparse=True, filters=docker.mine(site.stack))
     others = [
         f"{one.attrs['Labels'][docker.SERVICE]} ({one.attrs['Status']})"
         for one in found
@@ -91,7 +91,7 @@ def see_health(site: Site) -> None:
 
 def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
     """Add when supervisord has last started each service."""
-    for info in flavour_of(site).supervisor(site.stack).getAllProcessInfo():
+    for info in native.supervisor(site.stack).getAllProcessInfo():
         starts[info["name"]].add(info["start"])
 
 
@@ -118,9 +118,9 @@ def supporting_services_answer(site: Site) -> None:
 @after("migrate-native", "migrate-docker")
 def the_schema_is_complete(site: Site) -> None:
     """The database has every migration that the server brings."""
-    flavour = flavour_of(site)
-    applied = flavour.migrations(site.stack) or []
-    pending = schema.pending(applied, flavour.packaged(site.stack))
+    own = flavour_of(site)
+    applied = own.migrations(site.stack) or []
+    pending = schema.pending(applied, own.packaged(site.stack))
     assert not pending, f"pending: {', '.join(pending)}"
 
 
@@ -129,9 +129,8 @@ def the_named_version_is_installed(site: Site) -> None:
     """The Parsec server that is installed is of the version that the guide is about."""
     from parsec_stack import versions
     from parsec_stack.stack import ROOT
-    from parsec_stack.verify import report
 
-    installed = report.versions(site.stack)["Parsec"]
+    installed = native.versions(site.stack)["Parsec"]
     assert installed == versions.packaged(versions.declared(ROOT)["parsec"]), installed
 
 
@@ -319,11 +318,11 @@ def services_listen_on_loopback_alone(site: Site) -> None:
     if site.flavour == "native":
         open_to_all = [address for address in listening(site) if address.ip != "127.0.0.1"]
         assert not open_to_all, f"listening on {open_to_all}"
-        known = {port for _, port in flavour_of(site).inner_ports(site.stack)}
+        known = {port for _, port in native.ports(site.stack)}
         strange = {address.port for address in listening(site)} - known
         assert not strange, f"listening on {strange}, which no page names"
         return
-    for name, container in flavour_of(site).containers(site.stack).items():
+    for name, container in docker.containers(site.stack).items():
         for port in container.attrs["Ports"]:
             outside = port.get("IP") not in (None, "127.0.0.1")
             assert not outside or name == "parsec-proxy", f"{name} on {port['IP']}"
@@ -362,7 +361,7 @@ def the_store_reports_nothing(site: Site) -> None:
         found = processes.within(site.folder)
         lines = [" ".join(one.cmdline()) for one in found if processes.name_of(one) == "weed"]
     else:
-        listed = flavour_of(site).containers(site.stack)["parsec-s3"].top()["Processes"]
+        listed = docker.containers(site.stack)["parsec-s3"].top()["Processes"]
         lines = [" ".join(columns) for columns in listed if "weed" in columns[-1]]
     assert lines
     assert all("-master.telemetry=false" in line for line in lines)
@@ -382,7 +381,7 @@ def everything_answers_again(site: Site) -> None:
 
 def process_of(site: Site, service: str, other_than: int = 0) -> int:
     """The process that supervisord runs for the service, once it runs one."""
-    supervisor = flavour_of(site).supervisor(site.stack)
+    supervisor = native.supervisor(site.stack)
     deadline = time.monotonic() + site.patience
     while True:
         pid = int(supervisor.getProcessInfo(service)["pid"])
@@ -497,10 +496,10 @@ def connections_to_the_server_are_kept(site: Site) -> None:
 def connections_to_the_server(site: Site) -> set[int]:
     """The proxy's ends of its connections to the server, and of those that were closed just now."""
     if site.flavour == "docker":
-        proxy = flavour_of(site).containers(site.stack)["parsec-proxy"]
+        proxy = docker.containers(site.stack)["parsec-proxy"]
         table = proxy.exec_run(["cat", "/proc/net/tcp"]).output.decode()
         ends = [line.split()[1:3] for line in table.splitlines()[1:]]
-        server = f"{PORTS['SERVER']:04X}"
+        server = f"{usual_ports('docker')['SERVER']:04X}"
         return {int(here[-4:], 16) for here, there in ends if there.endswith(f":{server}")}
     import psutil
 
@@ -567,7 +566,7 @@ def nothing_runs_after_the_stop(site: Site) -> None:
             time.sleep(POLL)
         assert (site.folder / "data" / "postgres" / "PG_VERSION").exists()
     else:
-        kept = {volume.attrs["Labels"][VOLUME] for volume in flavour_of(site).volumes(site.stack)}
+        kept = {volume.attrs["Labels"][VOLUME] for volume in docker.volumes(site.stack)}
         assert {"postgres", "s3"} <= kept, f"of the volumes only {kept} are left"
 
 

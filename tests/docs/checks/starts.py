@@ -17,8 +17,7 @@ from pathlib import Path
 
 from checks.common import mode, registry
 from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directives
-from parsec_stack.native import S3_INNER_PORTS
-from parsec_stack.stack import PORTS, PROXY_PORTS
+from parsec_stack.services import SEAWEEDFS_STEPS, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.tool import Said, output_of
@@ -53,7 +52,7 @@ env -0 >"$note/environment"
 PREPARE = 'cat >"$note/input"; mkdir -p "$1"; touch "$1/PG_VERSION"'
 # Where every port is in these tests, by the variables with which the reader moves them.
 STEP = 2000
-MOVED = {name: port + STEP for name, port in (PORTS | PROXY_PORTS["native"]).items()}
+MOVED = {name: port + STEP for name, port in usual_ports("native").items()}
 VARIABLES = {f"STACK_{name}_PORT": str(port) for name, port in MOVED.items()}
 
 
@@ -246,7 +245,7 @@ def the_store_starts_as_the_page_says(files: Files) -> None:
         f"-{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")
     }
     taken = {int(options.pop(name, "0")) for name in (*inner, "-s3.port.grpc")}
-    assert taken == {port + step for step in S3_INNER_PORTS}, taken
+    assert taken == {port + step for step in SEAWEEDFS_STEPS}, taken
     assert options == {
         "-dir": "data/s3", "-ip": "127.0.0.1", "-ip.bind": "127.0.0.1",
         "-s3.port": str(port), "-s3.cert.file": "parsec-s3.crt", "-s3.key.file": "parsec-s3.key",
