@@ -10,10 +10,10 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 
-from parsec_stack.guide import Block, Guide
+from guidewalk import evidence
+from guidewalk.evidence import Record
+from guidewalk.guide import Block, Guide
 from parsec_stack.services import FLAVOURS
-from parsec_stack.verify import evidence
-from parsec_stack.verify.evidence import Record
 
 WORDS = {
     "executed": "executed",

@@ -1,6 +1,6 @@
 """Show at each block of the HTML guide what docs-test saw when it last tried that very block.
 
-The records come from ``parsec_stack.verify.evidence``; here they are compared with the blocks
+The records come from ``guidewalk.evidence``; here they are compared with the blocks
 as they are now, and shown. ``.. evidence:: PART`` sums up a part of what is known: one of the
 functions of ``summaries.PARTS``.
 """
@@ -18,10 +18,10 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from parsec_stack import guide
-from parsec_stack.doctree import is_literal, wrapper
-from parsec_stack.errors import StackError
-from parsec_stack.guide import Guide
+from guidewalk import cache
+from guidewalk.doctree import is_literal, wrapper
+from guidewalk.errors import UserError
+from guidewalk.guide import Guide
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -70,7 +70,7 @@ class Evidence:
         docs = Path(app.srcdir)
         try:
             self.view = badges.View(read_guide(docs), docs.parent / "build")
-        except StackError as error:
+        except UserError as error:
             logger.warning("the evidence is not shown: %s", error)
 
     def outdated(self, app: Sphinx, env: BuildEnvironment, *changes: object) -> set[str]:
@@ -108,7 +108,7 @@ def read_guide(docs: Path) -> Guide:
     """The guide, read in a process of its own: Sphinx cannot be run twice in one."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(guide.load, docs).result()
+        return pool.submit(cache.load, docs).result()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from guidewalk.errors import UserError
+from guidewalk.literals import GENERATED
 from parsec_stack import composition, facts
-from parsec_stack.errors import StackError
-from parsec_stack.literals import GENERATED
 from parsec_stack.services import SERVICES, FlavourName, flavour_named, usual_ports
 from parsec_stack.stack import ARTIFACTS, ROOT
 
@@ -48,7 +48,7 @@ class Fact(SphinxRole):
         depend_on_artifacts(self.env)
         try:
             told = facts.tell(self.text)
-        except StackError as error:
+        except UserError as error:
             return [], [self.inliner.reporter.error(str(error), line=self.lineno)]
         except ImportError:  # where the server has no wheels, the guide is read for its commands
             told = "(unknown where this was built)"

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from guidewalk.errors import UserError
 from parsec_stack.docker import COMPOSE_FILE
-from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ARTIFACTS, ROOT, Stack
@@ -50,7 +50,7 @@ def main() -> None:
             # Without root's rights, which services that are started by hand refuse.
             with reader.following(["docker" if name == "docker" else "native"]):
                 MEASURES[name](arguments.runs)
-        except (StackError, subprocess.TimeoutExpired) as error:
+        except (UserError, subprocess.TimeoutExpired) as error:
             sys.exit(f"error: {error}")
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from guidewalk.atomic import write_atomically
+from guidewalk.console import say
 from parsec_stack import checkout, versions
-from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.release import Release, review
-from parsec_stack.stack import ROOT, write_atomically
+from parsec_stack.stack import ROOT
 
 PREPARED = ROOT / "build" / "bump"
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from guidewalk.console import say
 from parsec_stack import images
-from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.payload import run
 from parsec_stack.stack import DOCS, ROOT

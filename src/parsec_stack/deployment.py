@@ -16,8 +16,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from parsec_stack import edited, engine, guide, inbox, ownership, probes, schema, shell, store
-from parsec_stack.console import Progress, say, warn
+from guidewalk import cache, shell
+from guidewalk.console import say, warn
+from parsec_stack import edited, engine, inbox, ownership, probes, schema, store
+from parsec_stack.console import Progress
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import Flavour, flavour_of
 from parsec_stack.logs import for_people
@@ -54,7 +56,7 @@ CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
 
 def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
     """Run the guide's block of this name, or its variant for the stack's flavour; its output."""
-    blocks = guide.load(DOCS)
+    blocks = cache.load(DOCS)
     block = blocks.command(name, stack.flavour)
     return shell.run_block(
         block,

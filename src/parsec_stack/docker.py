@@ -14,9 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guidewalk.atomic import write_atomically
+from guidewalk.console import say
 from parsec_stack import composition, logs, schema, store
 from parsec_stack.composition import COMPOSE_FILE
-from parsec_stack.console import say
 from parsec_stack.engine import (
     LABEL,
     absent,
@@ -30,7 +31,7 @@ from parsec_stack.engine import (
 from parsec_stack.errors import StackError
 from parsec_stack.ports import holder, of_services
 from parsec_stack.services import KEY_GROUPS, SERVICES
-from parsec_stack.stack import SETTINGS, Stack, require_path, write_atomically
+from parsec_stack.stack import SETTINGS, Stack, require_path
 from parsec_stack.status import ServiceStatus
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from parsec_stack.console import say
+from guidewalk.console import say
 from parsec_stack.errors import StackError
 
 if TYPE_CHECKING:

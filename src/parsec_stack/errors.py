@@ -1,18 +1,7 @@
-"""The one exception that a user sees: its text says what is wrong, where, and what to do."""
+"""What is wrong with a deployment, as its user is told."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-
-class StackError(Exception):
-    """A user's or the machine's mistake, told in one message without a traceback."""
+from guidewalk.errors import UserError
 
 
-@contextmanager
-def named(path: object) -> Iterator[None]:
-    """Let an error of writing there name the place: that of a full disk does not by itself."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
+class StackError(UserError):
+    """A mistake of a stack's user or machine: the text says what is wrong, where, what to do."""

@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from guidewalk.console import say
 from parsec_stack import payload
-from parsec_stack.console import say
 from parsec_stack.engine import LABEL, engine
 from parsec_stack.errors import StackError
 from parsec_stack.payload import GO_LOCK, RECIPES, Payload

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from guidewalk.shell import without_ansi
 from parsec_stack.redact import of_stack
-from parsec_stack.shell import without_ansi
 from parsec_stack.stack import Stack
 
 # What compose puts before each line when it shows several services.

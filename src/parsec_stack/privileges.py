@@ -6,9 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from parsec_stack import access, account, guide
+from guidewalk import cache
+from guidewalk.console import say
+from parsec_stack import access, account
 from parsec_stack.account import Account
-from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT, Stack
 
@@ -62,7 +63,7 @@ def drop(stack: Stack, *, writes: bool, stops: bool) -> None:
                 f"after that {becomes.pw_name} runs them"
             )
     # Read while this may still keep what it has read.
-    guide.load(DOCS)
+    cache.load(DOCS)
     account.open_way(becomes, [stack.folder, *NEEDED])
     require_readable(becomes)
     if stack.folder.stat().st_uid == 0:

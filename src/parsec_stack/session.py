@@ -13,6 +13,7 @@ from typing import Any
 
 from invoke import Context, Exit, Task
 
+from guidewalk.errors import UserError
 from parsec_stack.errors import StackError
 
 OPTIONS = {
@@ -160,13 +161,13 @@ class Told:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         """Tell the error, unless it is a fault of the program itself."""
-        if isinstance(error, StackError):
+        if isinstance(error, UserError):
             raise Exit(f"error: {error}", code=1) from None
         if isinstance(error, KeyboardInterrupt):
             message = "\ninterrupted: nothing is lost, the same command carries on from here"
             raise Exit(message, code=INTERRUPTED) from None
         if isinstance(error, BrokenPipeError):
-            from parsec_stack.console import silence
+            from guidewalk.console import silence
 
             sys.stdout = silence()
             raise Exit(code=1) from None

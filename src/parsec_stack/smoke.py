@@ -19,9 +19,9 @@ from secrets import token_bytes, token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
+from guidewalk.console import say
 from parsec_stack import client, inbox, probes
 from parsec_stack.client import Device, Server
-from parsec_stack.console import say
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 

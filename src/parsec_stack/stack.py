@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guidewalk.atomic import copy_atomically, write_atomically
 from parsec_stack import edited
-from parsec_stack.errors import StackError, named
+from parsec_stack.errors import StackError
 from parsec_stack.services import SERVICES, FlavourName, flavour_named, usual_ports
 
 # In a stack's folder: what it remembers, which makes the folder its own, and who holds it.
@@ -180,28 +180,6 @@ def project_of(folder: Path) -> str:
 def digest(content: bytes) -> str:
     """The SHA-256 of the content, in hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with named(path):
-            beside.write_text(text)
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def copy_atomically(source: Path, target: Path) -> None:
-    """Copy the file whole or not at all, open to all readers: a umask may have closed it."""
-    beside = target.with_name(f"{target.name}.{os.getpid()}.new")
-    try:
-        shutil.copyfile(source, beside)
-        beside.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def choose(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Stack:

@@ -13,7 +13,7 @@ from listeners import of_stack
 from stranger import Stranger
 from target import ANY, Port, ports
 
-from parsec_stack import guide
+from guidewalk import cache
 from parsec_stack.stack import DOCS, Stack
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def usual(stack: Stack, port: Port) -> int:
 
 def told(stack: Stack) -> set[int]:
     """The ports of which the guide says that they answer whoever comes, and why."""
-    claims = guide.load(DOCS).claims
+    claims = cache.load(DOCS).claims
     numbers = {int(claim.text) for claim in claims if claim.role == "open-port"}
     return numbers & set(stack.usual_ports.values())
 

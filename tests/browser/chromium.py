@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parsec_stack import guide
-from parsec_stack.guide import Guide
+from guidewalk import cache
+from guidewalk.guide import Guide
 from parsec_stack.stack import DOCS, ROOT
 from parsec_stack.verify import chromium
 
@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def blocks() -> Guide:
     """The guide as the tasks read it."""
-    return guide.load(DOCS)
+    return cache.load(DOCS)
 
 
 @pytest.fixture(scope="session")

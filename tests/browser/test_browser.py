@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from parsec_stack.guide import Guide
+from guidewalk.guide import Guide
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack import bundle, doctree
-from parsec_stack.guide import Block
+from guidewalk import doctree
+from guidewalk.guide import Block
+from guidewalk.shell import Shell, failure_message
+from parsec_stack import bundle
 from parsec_stack.services import FLAVOURS
-from parsec_stack.shell import Shell, failure_message
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.site import search_path
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from parsec_stack.guide import Block
+from guidewalk.guide import Block
 from parsec_stack.services import FlavourName
 from parsec_stack.verify.plugin import judge
 from parsec_stack.verify.session import Session

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parsec_stack import guide
-from parsec_stack.guide import Block, Guide
+from guidewalk import cache
+from guidewalk.guide import Block, Guide
 
 
 class Mini:
@@ -20,6 +20,10 @@ class Mini:
         self.deploy = root / "deploy"
         self.docs.mkdir()
         self.deploy.mkdir()
+        (root / "pyproject.toml").write_text(
+            '[tool.guidewalk]\nflavours = ["native", "docker"]\n'
+            'classes = ["long", "no-copybutton"]\n'
+        )
         (self.docs / "conf.py").write_text('project = "mini"\n')
 
     def page(self, text: str, name: str = "index") -> Mini:
@@ -37,7 +41,7 @@ class Mini:
 
     def load(self) -> Guide:
         """Read the guide."""
-        return guide.load(self.docs)
+        return cache.load(self.docs)
 
     def only(self) -> Block:
         """The one block that the guide has."""

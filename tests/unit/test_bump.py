@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.atomic import write_atomically
 from parsec_stack import bump, checkout, versions
 from parsec_stack.errors import StackError
 from parsec_stack.release import Release, review
-from parsec_stack.stack import ROOT, write_atomically
+from parsec_stack.stack import ROOT
 
 PATHS = dict.fromkeys([*(place.path for place in versions.PLACES), *versions.LOCKS])
 OTHER = "3.9.3"

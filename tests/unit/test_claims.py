@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mini import Mini, command, include
 
-from parsec_stack.guide import Block, Claim, Guide, GuideError, Kind
+from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify import emphasis, settings
 from parsec_stack.verify.claims import Claims, Verdict

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from guidewalk.atomic import copy_atomically
 from parsec_stack import docker, engine
 from parsec_stack.errors import StackError
 from parsec_stack.services import KEY_GROUPS, SERVICES
-from parsec_stack.stack import ARTIFACTS, Stack, copy_atomically
+from parsec_stack.stack import ARTIFACTS, Stack
 from parsec_stack.verify.plugin import docker_required
 
 

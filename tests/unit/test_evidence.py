@@ -10,8 +10,8 @@ import pytest
 from follow import build_html, follow
 from mini import Mini, command, include, output
 
-from parsec_stack.verify import evidence
-from parsec_stack.verify.report import Kind, Outcome
+from guidewalk import evidence
+from guidewalk.report import Kind, Outcome
 
 VERSIONS = {"native": {"Parsec": "3.7.0", "PostgreSQL": "16.15"}, "docker": {"Parsec": "3.7.0-rc"}}
 

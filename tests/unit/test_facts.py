@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mini import Mini
 
+from guidewalk.guide import Block, Guide, GuideError
 from parsec_stack import facts
 from parsec_stack.errors import StackError
-from parsec_stack.guide import Block, Guide, GuideError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
 from parsec_stack.verify import versions
 from parsec_stack.verify.sources import Sources

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack import stack as stacks
-from parsec_stack.shell import Shell
+from guidewalk.atomic import write_atomically
+from guidewalk.shell import Shell
 from parsec_stack.stack import ARTIFACTS
 
 SCRIPT = ARTIFACTS / "setup-tls.sh"
@@ -34,10 +34,10 @@ def no_room() -> Iterator[None]:
 def test_the_file_is_named(tmp_path: Path) -> None:
     """A record that cannot be written names itself, and the one before stays."""
     path = tmp_path / "record"
-    stacks.write_atomically(path, "before")
+    write_atomically(path, "before")
 
     with pytest.raises(OSError, match="record") as raised, no_room():
-        stacks.write_atomically(path, "after")
+        write_atomically(path, "after")
 
     assert raised.value.filename == str(path)
     assert path.read_text() == "before"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mini import Mini, command, include, output
 
-from parsec_stack import doctree, guide
-from parsec_stack.guide import GuideError
+from guidewalk import cache, doctree
+from guidewalk.guide import GuideError
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ MISTAKES = {
         ":flavour: native\n\n" + command("a", "true", options="   :class: docker\n"),
         "the block is for docker and its page for native",
     ),
-    "odd version": (".. since: now\n\n" + command("a", "true"), "'now' is no version of Parsec"),
+    "odd version": (".. since: now\n\n" + command("a", "true"), "'now' is no version"),
     "misspelt annotation": (".. excpet: why\n\n" + command("a", "true"), "annotation '.. excpet"),
     "remark before a block": (".. just a note\n\n" + command("a", "true"), "just a note"),
     "annotation without block": (".. except: why\n\nText.\n", "no block follows"),
@@ -224,7 +224,7 @@ def test_warnings_of_sphinx(mini: Mini, text: str, message: str) -> None:
 def test_no_guide(tmp_path: Path) -> None:
     """A folder without a guide is told of."""
     with pytest.raises(GuideError, match="Sphinx cannot read the guide"):
-        guide.load(tmp_path / "docs")
+        cache.load(tmp_path / "docs")
 
 
 def test_cache_is_used(mini: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,8 +275,8 @@ def test_cached_reading_needs_no_sphinx(mini: Mini) -> None:
     """The tasks read the guide without the time that Sphinx's import takes."""
     mini.page(command("a", "true")).load()
     script = (
-        "import sys; from pathlib import Path; from parsec_stack import guide; "
-        "print(guide.load(Path(sys.argv[1])).blocks[0].name, 'sphinx' in sys.modules)"
+        "import sys; from pathlib import Path; from guidewalk import cache; "
+        "print(cache.load(Path(sys.argv[1])).blocks[0].name, 'sphinx' in sys.modules)"
     )
     argv = [sys.executable, "-c", script, str(mini.docs)]
 

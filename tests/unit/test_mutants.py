@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.guide import Block, Guide
 from parsec_stack.errors import StackError
-from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants import changed, equivalents, pages, plan
 from parsec_stack.mutants.__main__ import options, selected
 from parsec_stack.mutants.operators import changes

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from invoking import invoke
 
+from guidewalk.atomic import write_atomically
 from parsec_stack import docker, engine
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
@@ -49,7 +50,7 @@ def test_an_existing_stack_is_not_refused(tmp_path: Path) -> None:
     """Whoever has moved a stack to such a place can still ask for it, and destroy it."""
     folder = tmp_path / ("s" * 100)
     folder.mkdir()
-    stacks.write_atomically(folder / stacks.RECORD, f'{{"folder": "{folder}"}}')
+    write_atomically(folder / stacks.RECORD, f'{{"folder": "{folder}"}}')
 
     assert stacks.choose({"stack": str(folder)}, {}).folder == folder
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from mini import Mini, command
 
-from parsec_stack.errors import StackError
-from parsec_stack.shell import Shell, render, run_block
+from guidewalk.errors import UserError
+from guidewalk.shell import Shell, render, run_block
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 TIMEOUT = 10.0
@@ -202,7 +202,7 @@ def test_undecodable_output(shell: Shell) -> None:
 
 def test_no_folder(tmp_path: Path) -> None:
     """A folder that does not exist is told of, without a traceback."""
-    with pytest.raises(StackError, match="bash cannot be started"):
+    with pytest.raises(UserError, match="bash cannot be started"):
         Shell(tmp_path / "nosuch", ENVIRONMENT)
 
 
@@ -210,7 +210,7 @@ def test_interrupt_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a block ends all that the block has started."""
     # A job in the background of a script, as CI may be, ignores the signal unless told otherwise.
     script = (
-        "import os, signal; from pathlib import Path; from parsec_stack.shell import Shell\n"
+        "import os, signal; from pathlib import Path; from guidewalk.shell import Shell\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Shell(Path('.'), os.environ) as shell:\n"
         "    shell.run('sleep 60 & echo $!\\nsleep 60', None, lambda line: print(line, flush=True))"
@@ -261,7 +261,7 @@ def test_run_block_names_the_line(tmp_path: Path) -> None:
     """The error names the page's line, and shows it as the page does."""
     mini = Mini(tmp_path).page(command("a", "true", "", "test localhost:1 = <x>"))
 
-    with pytest.raises(StackError) as caught:
+    with pytest.raises(UserError) as caught:
         run_only(mini, tmp_path, {"<x>": "secret"})
 
     assert str(caught.value) == "docs/index.rst:9: exit status 1: test localhost:1 = <x>"
@@ -271,7 +271,7 @@ def test_run_block_needs_every_value(tmp_path: Path) -> None:
     """A placeholder without a value is told of before anything runs."""
     mini = Mini(tmp_path).page(command("a", "touch ran", "echo <link>"))
 
-    with pytest.raises(StackError, match=r"docs/index.rst:4: <link> has no value"):
+    with pytest.raises(UserError, match=r"docs/index.rst:4: <link> has no value"):
         run_only(mini, tmp_path)
 
     assert not (tmp_path / "ran").exists()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.guide import Block, Guide
 from parsec_stack import docker
-from parsec_stack.guide import Block, Guide
 from parsec_stack.stack import Stack
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import Site

@@ -9,8 +9,10 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from parsec_stack import engine, guide
-from parsec_stack.console import say
+from guidewalk import cache
+from guidewalk.console import say
+from guidewalk.errors import UserError
+from parsec_stack import engine
 from parsec_stack.errors import StackError
 from parsec_stack.mutants import changed, equivalents, plan, store
 from parsec_stack.mutants.plan import Mutant
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     processes.clear_abandoned()
-    own = guide.load(DOCS)
+    own = cache.load(DOCS)
     flavours, notes = usable(asked.flavour)
     every = [
         mutant for mutant in plan.candidates(own, DOCS) if set(mutant.flavours) & set(flavours)
@@ -141,7 +143,7 @@ def interrupt(number: int, frame: object) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except StackError as error:
+    except UserError as error:
         print(f"docs-mutants: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from parsec_stack.annotation import looks_like_one
+from guidewalk.annotation import looks_like_one
 from parsec_stack.mutants.operators import Change
 
 DIRECTIVE = re.compile(r"^(\s*\.\. (?:code-block|literalinclude)::)(?: (\S+))?$")

@@ -12,7 +12,7 @@ from difflib import unified_diff
 from itertools import takewhile
 from pathlib import Path
 
-from parsec_stack.guide import Block, Guide
+from guidewalk.guide import Block, Guide
 from parsec_stack.mutants import pages
 from parsec_stack.mutants.operators import Change, changes
 from parsec_stack.versions import REQUIREMENTS

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from parsec_stack.console import say
+from guidewalk.console import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

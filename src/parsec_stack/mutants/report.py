@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from parsec_stack.console import say
+from guidewalk.console import say
 from parsec_stack.mutants.plan import Mutant
 from parsec_stack.mutants.trial import Verdict
 

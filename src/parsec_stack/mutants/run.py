@@ -12,10 +12,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guidewalk.guide import Guide
 from parsec_stack import account
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
-from parsec_stack.guide import Guide
 from parsec_stack.mutants import plan as plans
 from parsec_stack.mutants import trial
 from parsec_stack.mutants.equivalents import Entry, reason_for

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from guidewalk.guide import Block, Guide
+from guidewalk.shell import Shell, failure_message, render_command, without_ansi
 from parsec_stack.flavour import flavour_of
-from parsec_stack.guide import Block, Guide
 from parsec_stack.services import FlavourName
-from parsec_stack.shell import Shell, failure_message, render_command, without_ansi
 from parsec_stack.stack import Stack
 from parsec_stack.verify import processes
 from parsec_stack.verify.site import PREFIX, Site

@@ -17,16 +17,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from parsec_stack import account, doctree, guide
+from guidewalk import cache, doctree, inventory
+from guidewalk.errors import UserError
+from guidewalk.guide import Block, Guide
+from guidewalk.shell import Shell, failure_message, render_command
+from parsec_stack import account
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
-from parsec_stack.guide import Block, Guide
 from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
 from parsec_stack.mutants.standing import Standing, copy_files, left_by
 from parsec_stack.services import FLAVOURS, FlavourName
-from parsec_stack.shell import Shell, failure_message, render_command
 from parsec_stack.stack import Stack
-from parsec_stack.verify import compose, emphasis, inventory, settings, versions
+from parsec_stack.verify import compose, emphasis, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
 from parsec_stack.verify.reader import following, reader
@@ -85,7 +87,7 @@ class Bench:
         self.tests = tests
         self.scratch = scratch
         self.offset = offset
-        self.guide = guide.load(docs)
+        self.guide = cache.load(docs)
 
     @cached_property
     def registry(self) -> Registry:
@@ -139,7 +141,7 @@ class Bench:
         """What the reading of the guide says against a page."""
         try:
             other = self.reread(mutant)
-        except StackError as error:
+        except UserError as error:
             return str(error)
         return inventory.difference(other, self.tests / "inventory.txt") or "\n".join(
             self.registry.strays(other)
@@ -309,7 +311,7 @@ class Bench:
             with standing.beside(own) as site:
                 problem = standing.ask(asked, own, site)
                 heard = site.outputs
-        except StackError as error:  # a command waits for a value that no block before it gives
+        except UserError as error:  # a command waits for a value that no block before it gives
             problem = str(error)
         if problem:
             yield problem

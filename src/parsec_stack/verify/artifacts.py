@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
-from parsec_stack.guide import Block, Guide
-from parsec_stack.shell import PLACEHOLDER
+from guidewalk.guide import Block, Guide
+from guidewalk.shell import PLACEHOLDER
+from guidewalk.tool import Tool, output_of
 from parsec_stack.verify import compose, env_files, nginx
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.registry import Registry, broken
-from parsec_stack.verify.tool import Tool, output_of
 
 # Each of these hides the failure of a command whose value is used at once (SC2155 is on anyway).
 STRICTER = "--enable=check-extra-masked-returns,check-set-e-suppressed"

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from parsec_stack.guide import Claim
+from guidewalk.guide import Claim
 from parsec_stack.verify.recognisers import HOLDS, RECOGNISERS, Finding, Later, setting
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.sources import Sources

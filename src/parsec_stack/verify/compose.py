@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from parsec_stack.verify.tool import Tool, output_of
+from guidewalk.tool import Tool, output_of
 
 # The others are laid on top of this one.
 BASE = "parsec-server.docker.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from parsec_stack.guide import Block
+from guidewalk.guide import Block
 from parsec_stack.verify.claims import Claims
 
 # What a page explains are its literals of these kinds.

@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from guidewalk.tool import output_of
 from parsec_stack.verify import compose
-from parsec_stack.verify.tool import output_of
 
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 # What every bash has, whatever it sources.

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parsec_stack.guide import Guide
+from guidewalk.guide import Guide
+from guidewalk.tool import output_of
 from parsec_stack.verify import compose, env_files
-from parsec_stack.verify.tool import output_of
 
 
 class Files:

@@ -18,10 +18,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from guidewalk.atomic import write_atomically
+from guidewalk.console import say
+from guidewalk.errors import UserError
 from parsec_stack import checkout, versions
-from parsec_stack.console import say
 from parsec_stack.errors import StackError
-from parsec_stack.stack import ROOT, write_atomically
+from parsec_stack.stack import ROOT
 from parsec_stack.verify import upgrades
 
 FOLDER = ROOT / "build" / "docs-matrix"
@@ -70,7 +72,7 @@ def once(attempt: Callable[..., Row], *names: str) -> Row:
         row |= {"outcome": "verified", "reason": "", **attempt(*names)}
     except NotRun as reason:
         row |= {"version": names[0], "outcome": "not run", "reason": str(reason)}
-    except StackError as error:
+    except UserError as error:
         keys = ("version",) if len(names) == 1 else ("from", "to")
         row |= dict(zip(keys, names, strict=True))
         row |= {"outcome": "failed", "reason": str(error)}

@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from parsec_stack.verify.tool import Tool, output_of
+from guidewalk.tool import Tool, output_of
 
 # A file for /etc/nginx/conf.d holds what stands within http { }.
 MAIN = "daemon off;\nevents {{}}\nhttp {{\naccess_log off;\ninclude {name};\n}}\n"

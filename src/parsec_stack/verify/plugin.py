@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from parsec_stack.errors import StackError
+from guidewalk import inventory, report
+from guidewalk.errors import UserError
 from parsec_stack.services import FLAVOURS
-from parsec_stack.verify import inventory, report
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.session import Options, Session, begin
 from parsec_stack.verify.walk import BLOCK_TIMEOUT
@@ -63,7 +63,7 @@ def configure(config: pytest.Config, tests: Path, registry: Registry) -> None:
     )
     try:
         session = begin(docs, tests, registry, options)
-    except StackError as error:
+    except UserError as error:
         raise pytest.UsageError(str(error)) from None
     if option.accept_inventory:
         session.followed.change("")

@@ -18,14 +18,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from guidewalk import match
+from guidewalk.guide import Claim
+from guidewalk.tool import output_of
 from parsec_stack import composition, facts, options
-from parsec_stack.guide import Claim
 from parsec_stack.services import FLAVOURS, usual_ports
 from parsec_stack.stack import ROOT
-from parsec_stack.verify import env_files, match
+from parsec_stack.verify import env_files
 from parsec_stack.verify.site import Site
 from parsec_stack.verify.sources import Sources
-from parsec_stack.verify.tool import output_of
 
 # How the names end of what the guide's commands make.
 ENDINGS = "dump|env|key|crt|csr|json|log|txt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from copy import copy
 
-from parsec_stack.guide import Guide
+from guidewalk.guide import Guide
 from parsec_stack.verify.files import Files
 from parsec_stack.verify.site import Site
 

@@ -9,20 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from parsec_stack import guide
+from guidewalk import cache, evidence, inventory, report
+from guidewalk.shell import without_ansi
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import IMPLEMENTATIONS
 from parsec_stack.services import FLAVOURS, SERVICES, FlavourName
-from parsec_stack.shell import without_ansi
-from parsec_stack.verify import (
-    emphasis,
-    evidence,
-    inventory,
-    processes,
-    report,
-    settings,
-    versions,
-)
+from parsec_stack.verify import emphasis, processes, settings, versions
 from parsec_stack.verify.artifacts import Findings
 from parsec_stack.verify.claims import Claims
 from parsec_stack.verify.reader import Followed
@@ -56,7 +48,7 @@ class Session:
         self.output = docs.parent / "build" / "docs-test"
         self.registry = registry
         self.options = options
-        self.guide = guide.load(docs)
+        self.guide = cache.load(docs)
         self.walks: dict[FlavourName, Walk] = {}
         self.notes: list[str] = []
         # What was not written, since a secret is in it.

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from guidewalk.guide import Guide
+from guidewalk.tool import Said, Tool, output_of
 from parsec_stack import composition
-from parsec_stack.guide import Guide
 from parsec_stack.verify import compose
-from parsec_stack.verify.tool import Said, Tool, output_of
 
 DOCKER = Tool("docker", "", ["--version"])
 

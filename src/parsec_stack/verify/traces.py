@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from guidewalk.errors import UserError
 from parsec_stack import smoke, stack
-from parsec_stack.errors import StackError
 
 BLOCKS = 3
 # Seconds that an object store may take to find its blocks after its start.
@@ -34,5 +34,5 @@ def main(verb: str, path: Path) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1], Path(sys.argv[2]))
-    except StackError as error:
+    except UserError as error:
         sys.exit(f"error: {error}")

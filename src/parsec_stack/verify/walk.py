@@ -16,16 +16,18 @@ from typing import Protocol
 
 import psutil
 
+from guidewalk import match
+from guidewalk.errors import UserError
+from guidewalk.guide import Block, Guide
+from guidewalk.report import Kind, Outcome
+from guidewalk.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack import docker, logs, versions
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
-from parsec_stack.guide import Block, Guide
 from parsec_stack.redact import Redactor
-from parsec_stack.shell import Shell, failure_message, render, render_command, without_ansi
 from parsec_stack.stack import ROOT
-from parsec_stack.verify import match, processes
+from parsec_stack.verify import processes
 from parsec_stack.verify.registry import Check, Registry, denial, told
-from parsec_stack.verify.report import Kind, Outcome
 from parsec_stack.verify.site import Site
 
 # A block may take so long, in seconds, and its teardown so long.
@@ -174,7 +176,7 @@ class Walk:
             if isinstance(failure, Stuck) and not self.stuck:
                 self.stuck = f"{block.name or block.id} ({block.place}) failed"
             return "failed", reason
-        except (StackError, OSError, UnicodeError) as error:
+        except (UserError, OSError, UnicodeError) as error:
             return "failed", f"{block.place}: {error}"
 
     def treat(self, block: Block) -> tuple[Kind, str]:

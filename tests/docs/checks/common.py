@@ -6,9 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+from guidewalk.tool import output_of
 from parsec_stack.verify.registry import Registry
 from parsec_stack.verify.site import Site
-from parsec_stack.verify.tool import output_of
 
 registry = Registry()
 after = registry.after

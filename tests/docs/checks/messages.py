@@ -11,8 +11,8 @@ from pathlib import Path
 from checks import squatter
 from checks.certificates import foreign
 from checks.common import activated, registry, values
+from guidewalk.errors import UserError
 from parsec_stack import docker, probes, schema
-from parsec_stack.errors import StackError
 from parsec_stack.verify.site import Site, is_free
 
 provokes = registry.provokes
@@ -235,7 +235,7 @@ def ask_for_mail(site: Site, port: int, process: subprocess.Popen[bytes]) -> Non
     device = smoke.new_organization(site.stack, server)
     try:
         client.invite(server, device, "bob@example.com")
-    except StackError as error:
+    except UserError as error:
         if "could not send the invitation" not in str(error):
             raise
         return

@@ -14,9 +14,9 @@ from threading import Event
 
 from checks.common import activated, after, values
 from checks.services import flavour_of
+from guidewalk.tool import output_of
 from parsec_stack import docker, smoke
 from parsec_stack.verify.site import Site
-from parsec_stack.verify.tool import output_of
 
 # What the server tells of its interface, written in several ways.
 OF_THE_INTERFACE = (

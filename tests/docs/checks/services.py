@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from checks.common import activated, after, unchanged_by, values
+from guidewalk.shell import without_ansi
 from parsec_stack import docker, flavour, inbox, logs, native, probes, schema, store
 from parsec_stack.engine import engine
 from parsec_stack.flavour import Flavour
 from parsec_stack.readiness import is_ready
 from parsec_stack.services import SERVICES, SUPPORTING, usual_ports
-from parsec_stack.shell import without_ansi
 from parsec_stack.verify.site import Site
 
 POLL = 0.05
@@ -445,7 +445,7 @@ def the_link_has_been_used(site: Site) -> None:
 
 def client_address(site: Site, source: str, port: int) -> str:
     """What the server's log shows as the address of a client that claims to be another."""
-    from parsec_stack.verify.tool import output_of
+    from guidewalk.tool import output_of
 
     path = f"/?from-{source}-to-{port}"
     curl = ["curl", "--silent", "--fail", "--interface", source, "--cacert", "custom-ca.crt"]
@@ -582,7 +582,7 @@ def what_was_stopped_goes_on(site: Site) -> None:
 
 def repeat(site: Site, block: str) -> None:
     """Run the block's command again, which must succeed."""
-    from parsec_stack.verify.tool import output_of
+    from guidewalk.tool import output_of
 
     command = ["bash", "-euo", "pipefail", "-c", site.commands[block]]
     said = output_of(command, site.folder, activated(site))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from checks.common import mode, registry
 from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directives
+from guidewalk.tool import Said, output_of
 from parsec_stack.services import SEAWEEDFS_STEPS, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify.files import Files
-from parsec_stack.verify.tool import Said, output_of
 
 about = registry.about
 

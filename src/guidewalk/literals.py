@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
-from parsec_stack.annotation import AnnotationError, is_mark, mark
-from parsec_stack.guide import Claim
+from guidewalk.annotation import AnnotationError, is_mark, mark
+from guidewalk.guide import Claim
 
 if TYPE_CHECKING:
-    from parsec_stack.doctree import Page
+    from guidewalk.doctree import Page
 
 # The class of what the guide's extensions derive themselves: it is nobody's claim.
 GENERATED = "generated"

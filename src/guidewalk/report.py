@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import psutil
 
-from parsec_stack.guide import Block
+from guidewalk.guide import Block
 
 Kind = Literal["executed", "checked", "excepted", "failed", "unexplained"]
 

@@ -15,10 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parsec_stack.guide import Block, Guide
-from parsec_stack.services import FLAVOURS
-from parsec_stack.stack import write_atomically
-from parsec_stack.verify.report import Outcome
+from guidewalk.atomic import write_atomically
+from guidewalk.guide import Block, Guide
+from guidewalk.report import Outcome
 
 STORE = "evidence.json"
 # What the meaning of a block depends on, beside its text.
@@ -116,7 +115,9 @@ def keep(
 ) -> None:
     """Put the outcomes of a run beside what is known; forget blocks that the guide lacks now."""
     build.mkdir(parents=True, exist_ok=True)
-    current: dict[str, dict[str, Digests]] = {one: digests(guide, one) for one in FLAVOURS}
+    current: dict[str, dict[str, Digests]] = {
+        one: digests(guide, one) for one in {outcome.flavour for outcome in outcomes}
+    }
     with (build / f"{STORE}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read(build)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self, cast
 
-from parsec_stack.errors import StackError, named
-from parsec_stack.guide import Block
+from guidewalk.errors import UserError, named
+from guidewalk.guide import Block
 
 STRICT = Path(__file__).with_name("strict.sh")
 ADDRESS = re.compile(r"(?<![\w.-])(localhost|127\.0\.0\.1):(\d+)")
@@ -50,11 +50,11 @@ def render(text: str, ports: Mapping[int, int], values: Mapping[str, str]) -> st
 def render_command(block: Block, ports: Mapping[int, int], values: Mapping[str, str]) -> str:
     """The block's text, ready to run; ``values`` win over the block's own placeholders.
 
-    Raises StackError for a placeholder that has no value.
+    Raises UserError for a placeholder that has no value.
     """
     text = render(block.text, ports, block.placeholders | dict(values))
     if missing := PLACEHOLDER.search(text):
-        raise StackError(
+        raise UserError(
             f"{block.place}: {missing[0]} has no value: give one by an annotation "
             f"'.. placeholder {missing[0]}: VALUE' or capture it from an earlier block"
         )
@@ -124,7 +124,7 @@ class Shell:
         except OSError as error:
             os.close(self.answers)
             self.scratch.cleanup()
-            raise StackError(f"bash cannot be started in {folder}: {error.strerror}") from None
+            raise UserError(f"bash cannot be started in {folder}: {error.strerror}") from None
         finally:
             os.close(answering)
         self.requests = cast(IO[bytes], self.process.stdin)
@@ -261,13 +261,13 @@ def run_block(
 ) -> str:
     """Run one block in a shell of its own; what it printed.
 
-    Services that it starts live on. Raises StackError with page, line and command that failed.
+    Services that it starts live on. Raises UserError with page, line and command that failed.
     """
     text = render_command(block, ports, values or {})
     with Shell(folder, environment) as shell:
         result = shell.run(text, timeout, line)
         if result.problem:
-            raise StackError(failure_message(block, result))
+            raise UserError(failure_message(block, result))
         shell.release()
     return result.output
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from parsec_stack.shell import without_ansi
+from guidewalk.shell import without_ansi
 
 ANY = "..."
 

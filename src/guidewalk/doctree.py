@@ -16,18 +16,16 @@ from sphinx import addnodes
 from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from parsec_stack import literals
-from parsec_stack.annotation import AnnotationError, Annotations, is_mark, looks_like_one
-from parsec_stack.guide import Block, Guide, GuideError, Kind
+from guidewalk import literals
+from guidewalk.annotation import AnnotationError, Annotations, is_mark, looks_like_one
+from guidewalk.config import config_of
+from guidewalk.guide import Block, Guide, GuideError, Kind
 
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
-FLAVOURS = ("native", "docker")
-# A block in another language is one with a misspelt tag.
-LANGUAGES = {"bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "xml", "yaml"}
-# Classes that a block may have; the last three come from docutils and the copy button.
-CLASSES = {"output", *FLAVOURS, "code", "doctest", "no-copybutton", "long"}
+# Classes that a block may have beside its flavours and the project's: from docutils and this one.
+CLASSES = {"output", "code", "doctest"}
 # As if it were built as HTML, without the time that a theme takes.
 TAGS = ("html", "format_html", "builder_html")
 # What stands between an annotation and its block without being seen.
@@ -93,6 +91,7 @@ class Page:
     def __init__(self, docs: Path, name: str, tree: nodes.document, env: BuildEnvironment) -> None:
         """Take the page of this name."""
         self.root = docs.parent
+        self.config = config_of(docs.parent)
         self.name = name
         self.tree = tree
         self.source = Path(env.doc2path(name)).resolve()
@@ -102,8 +101,8 @@ class Page:
     def page_flavours(self, word: Any) -> tuple[str, ...]:
         """The flavours to which the field ``:flavour:`` at the page's top restricts it."""
         if word is None:
-            return FLAVOURS
-        if word not in FLAVOURS:
+            return self.config.flavours
+        if word not in self.config.flavours:
             raise GuideError(f"{self.relative(self.source)}:1: unknown flavour '{word}'")
         return (word,)
 
@@ -169,18 +168,20 @@ class Page:
         """The block's language tag; GuideError if it is none that the guide uses."""
         language = str(node.get("language", "default"))
         language = "text" if language in ("default", "none") else language
-        if isinstance(node, nodes.literal_block) and language not in LANGUAGES:
-            known = ", ".join(sorted(LANGUAGES))
+        if isinstance(node, nodes.literal_block) and language not in self.config.languages:
+            known = ", ".join(sorted(self.config.languages))
             self.fail(node, f"unknown language '{language}': the known ones are {known}")
         return language
 
     def block_flavours(self, node: Any) -> tuple[str, ...]:
         """The flavours of the page, or the one that is the block's class."""
         classes = {*node["classes"], *wrapper(node)["classes"]} - {"literal-block-wrapper"}
-        if unknown := sorted(classes - CLASSES):
-            known = ", ".join(sorted(CLASSES))
+        allowed = CLASSES.union(self.config.flavours, self.config.classes)
+        if unknown := sorted(classes - allowed):
+            known = ", ".join(sorted(allowed))
             self.fail(node, f"unknown class '{unknown[0]}': the known ones are {known}")
-        own = tuple(flavour for flavour in FLAVOURS if flavour in classes) or FLAVOURS
+        every = self.config.flavours
+        own = tuple(flavour for flavour in every if flavour in classes) or every
         both = tuple(flavour for flavour in self.flavours if flavour in own)
         if not both:
             self.fail(node, f"the block is for {own[0]} and its page for {self.flavours[0]}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from difflib import unified_diff
 from pathlib import Path
 
-from parsec_stack.guide import Block, Guide
+from guidewalk.guide import Block, Guide
 
 ACCEPT = "nox -s docs-test -- --accept-inventory"
 HEADING = (

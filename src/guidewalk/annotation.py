@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from parsec_stack import versions
-from parsec_stack.errors import StackError
+from packaging.version import InvalidVersion, Version
 
 KEYWORDS = (
     "except", "last", "needs", "needs-images", "placeholder", "capture", "message", "since",
@@ -123,8 +122,9 @@ def valid_expression(expression: str) -> str:
 
 
 def valid_version(version: str) -> str:
-    """The version itself, if it is one of Parsec's."""
+    """The version itself, if it is one (PEP 440)."""
     try:
-        return versions.own(version)
-    except StackError as error:
-        raise AnnotationError(str(error)) from None
+        Version(version)
+    except InvalidVersion:
+        raise AnnotationError(f"'{version}' is no version") from None
+    return version

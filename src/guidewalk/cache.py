@@ -1,0 +1,112 @@
+"""The guide, read by Sphinx only when one of its files has changed (``doctree.py``).
+
+In between all comes from a file in ``build/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from guidewalk.config import FILE, config_of
+from guidewalk.guide import Block, Claim, Guide
+
+
+def load(docs: Path) -> Guide:
+    """The guide in this folder, whose artifacts lie in ``deploy`` beside it.
+
+    Raises GuideError with page and line for what Sphinx warns of and for what has no clear meaning.
+    """
+    docs = docs.resolve()
+    cache = docs.parent / "build" / "guide.json"
+    stamps = {str(path): [stat.st_mtime_ns, stat.st_size] for path, stat in sources(docs)}
+    known = read_cache(cache)
+    if known.get("stamps") == stamps:
+        return from_json(known)
+    digest = content_digest(stamps)
+    if known.get("digest") != digest:
+        from guidewalk import doctree
+
+        guide = doctree.read(docs)
+        known = {
+            "digest": digest,
+            "blocks": [asdict(block) for block in guide.blocks],
+            "claims": [asdict(claim) for claim in guide.claims],
+        }
+    write_cache(cache, known | {"stamps": stamps})
+    return from_json(known)
+
+
+def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All files on which the guide depends: its own, the artifacts, what reads them."""
+    yield from walk(docs)
+    yield from walk(docs.parent / config_of(docs.parent).artifacts)
+    readers = ("cache.py", "guide.py", "doctree.py", "literals.py", "annotation.py", "config.py")
+    own = [Path(__file__).with_name(name) for name in readers]
+    for path in (docs.parent / FILE, *own):
+        if path.exists():
+            yield path, path.stat()
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files below the folder, but for hidden and built ones, in a stable order."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith((".", "_build", "__pycache__")):
+            continue
+        if entry.is_dir():
+            yield from walk(Path(entry.path))
+        else:
+            yield Path(entry.path), entry.stat()
+
+
+def content_digest(paths: dict[str, Any]) -> str:
+    """One SHA-256 of the names and contents of these files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{path}\0{hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def read_cache(cache: Path) -> dict[str, Any]:
+    """What was kept of the last reading; empty if there is nothing usable."""
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def write_cache(cache: Path, content: dict[str, Any]) -> None:
+    """Keep the reading; another process sees the old file or the new one, never a part.
+
+    Where another user has made the folder, or the disk is full, the next process reads anew.
+    """
+    beside = cache.with_name(f"{cache.name}.{os.getpid()}.new")
+    with suppress(OSError):
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(content))
+            beside.replace(cache)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def from_json(known: dict[str, Any]) -> Guide:
+    """The guide that was kept."""
+    return Guide(
+        [Block(**with_tuple(block)) for block in known["blocks"]],
+        [Claim(**with_tuple(claim)) for claim in known["claims"]],
+    )
+
+
+def with_tuple(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with their flavours as they were before they became JSON."""
+    return fields | {"flavours": tuple(fields["flavours"])}

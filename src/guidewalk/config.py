@@ -1,0 +1,58 @@
+"""What a project says of its guide: ``[tool.guidewalk]`` in the ``pyproject.toml`` beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from guidewalk.errors import UserError
+
+FILE = "pyproject.toml"
+LANGUAGES = (
+    *("bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "toml", "xml", "yaml"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """How the guide of one project is read.
+
+    ``artifacts`` is the folder of the files that the guide shows, beside the guide's own.
+    ``flavours`` are the ways through the guide of which a reader goes one.  A block in another
+    language than ``languages``, or of another class than ``classes``, is one with a misspelt tag.
+    """
+
+    artifacts: str = "deploy"
+    flavours: tuple[str, ...] = ("default",)
+    languages: tuple[str, ...] = LANGUAGES
+    classes: tuple[str, ...] = ()
+
+
+@cache
+def config_of(root: Path) -> Config:
+    """The project's settings; UserError for one that there is not, or of another type."""
+    path = root / FILE
+    try:
+        said = tomllib.loads(path.read_text()).get("tool", {}).get("guidewalk", {})
+    except FileNotFoundError:
+        return Config()
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    known = {field.name for field in fields(Config)}
+    if unknown := sorted(said.keys() - known):
+        names = ", ".join(sorted(known))
+        raise UserError(f"{path}: [tool.guidewalk] has no setting '{unknown[0]}': choose {names}")
+    artifacts = said.pop("artifacts", Config.artifacts)
+    if not isinstance(artifacts, str):
+        raise UserError(f"{path}: [tool.guidewalk] artifacts must be a text")
+    lists = {name: texts(path, name, value) for name, value in said.items()}
+    return Config(artifacts, **lists)
+
+
+def texts(path: Path, name: str, value: object) -> tuple[str, ...]:
+    """The value as a list of texts; UserError if it is none."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise UserError(f"{path}: [tool.guidewalk] {name} must be a list of texts")
