@@ -20,7 +20,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *PYTHON)
     session.run("ruff", "format", "--check", *PYTHON)
     session.run("mypy")
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-cache")
     session.run("shellcheck", *SHELL)
     session.run("sphinx-lint", "--enable=all", "--disable=line-too-long", *PROSE, *session.posargs)
     session.run("codespell", *PROSE, "deploy", "scripts", "src", "tests")

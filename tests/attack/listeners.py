@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from guidewalk.processes import within
 from parsec_stack import docker
 from parsec_stack.stack import Stack
-from parsec_stack.verify.processes import within
 
 # The states and flags of /proc/net: a TCP socket that listens, a UDP socket without a peer, and a
 # unix socket that accepts (include/net/tcp_states.h, include/uapi/linux/net.h).

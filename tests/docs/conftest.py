@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack.verify import plugin
-from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks and fixtures here
+from guidewalk import plugin
+from guidewalk.plugin import (  # noqa: F401 - pytest finds its hooks and fixtures here
     docs_session,
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -13,6 +13,7 @@ from parsec_stack.verify.plugin import (  # noqa: F401 - pytest finds its hooks 
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from parsec_stack.verify.project import ParsecGuide, docker_required
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,4 +21,5 @@ def pytest_configure(config: pytest.Config) -> None:
     pytest.register_assert_rewrite("checks")
     from checks import registry
 
-    plugin.configure(config, Path(__file__).parent, registry)
+    required = ("docker",) if docker_required() else ()
+    plugin.configure(config, Path(__file__).parent, registry, ParsecGuide(), required)

@@ -3,9 +3,9 @@
 import pytest
 
 from guidewalk.guide import Block
+from guidewalk.plugin import judge
+from guidewalk.session import Session
 from parsec_stack.services import FlavourName
-from parsec_stack.verify.plugin import judge
-from parsec_stack.verify.session import Session
 
 
 def test_the_guide_is_whole(docs_session: Session) -> None:

@@ -26,6 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from guidewalk.processes import within
 from parsec_stack import docker, engine, native, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.readiness import is_ready
@@ -33,7 +34,6 @@ from parsec_stack.services import FLAVOURS, SERVICES
 from parsec_stack.smoke import Traces
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify import trial
-from parsec_stack.verify.processes import within
 from parsec_stack.verify.trial import invoke, without_secrets
 
 # How long clients write before and after a kill, in seconds.

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from mini import Mini, command, include
 
+from guidewalk.claims import Claims, Verdict
 from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify import emphasis, settings
-from parsec_stack.verify.claims import Claims, Verdict
+from parsec_stack.verify.project import ParsecGuide
 from parsec_stack.verify.recognisers import RECOGNISERS
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import site_of
 from parsec_stack.verify.sources import Sources
 
 FILES = {
@@ -120,7 +121,7 @@ def block(name: str, text: str) -> Block:
 
 def claims_of(files: dict[str, str], *claims: Claim) -> Claims:
     """The claims of a guide that shows these files."""
-    return Claims(Sources(Guide([block(*item) for item in files.items()], claims), ROOT))
+    return ParsecGuide().claims_of(Guide([block(*item) for item in files.items()], claims))
 
 
 def claim(text: str, role: str = "", mark: str = "") -> Claim:
@@ -230,7 +231,7 @@ def settled(folder: Path, offset: int, *claims: Claim) -> list[str]:
     """The outcomes after the stack in this folder has been asked."""
     known = claims_of(FILES, *claims)
     before = {known.verdict(one, "native").outcome for one in claims}
-    known.settle(Site(Stack(folder, "native", offset), {}))
+    known.settle(site_of(Stack(folder, "native", offset), {}))
 
     assert before == {"not reached"}
     return [known.verdict(one, "native").outcome for one in claims]
@@ -266,7 +267,7 @@ def test_names_of_certificates(tmp_path: Path) -> None:
 
     assert settled(tmp_path, 0, claim("localhost"), claim("::1")) == ["checked", "checked"]
     known = claims_of(FILES | {"setup-tls.sh": "DNS:other"}, one := claim("other"))
-    known.settle(Site(Stack(tmp_path), {}))
+    known.settle(site_of(Stack(tmp_path), {}))
     assert "parsec-postgres.crt is not valid for other" in known.verdict(one, "native").reason
 
 
@@ -395,7 +396,7 @@ def test_emphasised_lines(mini: Mini, lines: str, prose: str, problem: str) -> N
     shown = include("parsec-nginx.conf", "nginx", f"   :emphasize-lines: {lines}\n")
     guide = mini.page(f"{shown}{prose}\n").load()
 
-    problems = list(emphasis.problems(Claims(Sources(guide, ROOT))))
+    problems = list(emphasis.problems(ParsecGuide().claims_of(guide)))
 
     assert len(problems) == bool(problem)
     assert all(problem in told for told in problems)

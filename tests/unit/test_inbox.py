@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.site import is_free
 from parsec_stack import inbox, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, Stack
-from parsec_stack.verify.site import is_free
 
 WITHIN = 60
 # Root runs no services.

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.processes import end
 from parsec_stack import deployment, native, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError
 from parsec_stack.services import SERVICES
 from parsec_stack.stack import Stack
-from parsec_stack.verify.processes import end
 
 # Takes a second to end.
 STUBBORN = """#!/bin/sh

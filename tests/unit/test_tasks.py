@@ -21,9 +21,9 @@ from invoke.loader import FilesystemLoader
 from searching import found_in
 from watching import recorded, recording
 
+from guidewalk.processes import end, within
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify.processes import end, within
 from parsec_stack.verify.site import free_offset
 
 # The life of a stack, by lines of tasks.

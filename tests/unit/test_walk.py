@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from guidewalk.guide import Block, Guide
+from guidewalk.registry import Registry
+from guidewalk.site import Site
+from guidewalk.walk import Walk
 from parsec_stack import docker
 from parsec_stack.stack import Stack
-from parsec_stack.verify.registry import Registry
-from parsec_stack.verify.site import Site
-from parsec_stack.verify.walk import Walk
+from parsec_stack.verify.site import site_of
 
 
 class Satisfied:
@@ -37,7 +38,7 @@ def test_block_that_needs_images(
         images={"a.yaml": "no registry"},
     )  # fmt: skip
     monkeypatch.setattr(docker, "missing_images", lambda stack, *files: missing)
-    site = Site(Stack(tmp_path, "docker"), {"PATH": os.environ["PATH"]})
+    site = site_of(Stack(tmp_path, "docker"), {"PATH": os.environ["PATH"]})
     walk = Walk(Guide([block]), site, Registry(), Satisfied(), whole=whole)
 
     found = walk.reach(block)
@@ -62,7 +63,7 @@ def block_of(kind: str, name: str, **changes: object) -> Block:
 
 def walk_of(folder: Path, registry: Registry, *blocks: Block) -> Walk:
     """A walk along these blocks."""
-    site = Site(Stack(folder, "docker"), {"PATH": os.environ["PATH"]})
+    site = site_of(Stack(folder, "docker"), {"PATH": os.environ["PATH"]})
     return Walk(Guide(list(blocks)), site, registry, Satisfied())
 
 

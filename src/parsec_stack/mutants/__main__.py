@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import cast
 
-from guidewalk import cache
+from guidewalk import cache, processes
 from guidewalk.console import say
 from guidewalk.errors import UserError
 from parsec_stack import engine
@@ -21,7 +21,7 @@ from parsec_stack.mutants.report import WANTED, WHOLE, Report, Row
 from parsec_stack.mutants.run import Plan, Run
 from parsec_stack.services import FLAVOURS, FlavourName
 from parsec_stack.stack import DOCS, ROOT
-from parsec_stack.verify import processes
+from parsec_stack.verify.project import ParsecGuide
 
 TESTS = ROOT / "tests" / "docs"
 OUTPUT = ROOT / "build" / "docs-mutants"
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     started = datetime.now(UTC)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    processes.clear_abandoned()
+    processes.clear_abandoned(ParsecGuide().clear)
     own = cache.load(DOCS)
     flavours, notes = usable(asked.flavour)
     every = [

@@ -12,7 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guidewalk import processes
 from guidewalk.guide import Guide
+from guidewalk.site import PREFIX, is_free
 from parsec_stack import account
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
@@ -25,8 +27,8 @@ from parsec_stack.mutants.store import Results, Store
 from parsec_stack.mutants.trial import Seen, Verdict
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import MAX_OFFSET, Stack
-from parsec_stack.verify import processes, reader, site
-from parsec_stack.verify.site import PREFIX
+from parsec_stack.verify import reader
+from parsec_stack.verify.project import ParsecGuide
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
 GROUP = 24
@@ -94,7 +96,7 @@ class Run:
                     process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
         self.manager.shutdown()
-        processes.clear_abandoned()
+        processes.clear_abandoned(ParsecGuide().clear)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def go(self) -> Results:
@@ -391,7 +393,7 @@ def separate_offsets(count: int, flavours: tuple[FlavourName, ...]) -> list[int]
             for stack in [Stack(Path(), flavour, offset)]
             for _, port in flavour_of(stack).ports(stack)
         }
-        if not ports & taken and all(map(site.is_free, ports)):
+        if not ports & taken and all(map(is_free, ports)):
             chosen.append(offset)
             taken |= ports
         if len(chosen) == count:

@@ -12,18 +12,19 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
+from guidewalk import processes
 from guidewalk.guide import Block, Guide
 from guidewalk.shell import Shell, failure_message, render_command, without_ansi
+from guidewalk.site import PREFIX
+from guidewalk.walk import Walk, mismatch
 from parsec_stack.flavour import flavour_of
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import Stack
-from parsec_stack.verify import processes
-from parsec_stack.verify.site import PREFIX, Site
-from parsec_stack.verify.walk import Walk, mismatch
+from parsec_stack.verify.site import StackSite, site_of
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
@@ -52,7 +53,7 @@ class Standing:
     values: dict[str, str]
 
     @contextmanager
-    def beside(self, own: Guide) -> Iterator[Site]:
+    def beside(self, own: Guide) -> Iterator[StackSite]:
         """A folder like the reader's with the files and commands of this guide, at the stack."""
         base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         try:
@@ -68,14 +69,14 @@ class Standing:
                 for name in self.commands
                 if name in own.named
             }
-            yield Site(
-                stack, self.environment,
+            yield replace(
+                site_of(stack, self.environment),
                 outputs=dict(self.outputs), commands=commands, values=dict(self.values),
             )  # fmt: skip
         finally:
             shutil.rmtree(base, ignore_errors=True)
 
-    def ask(self, questions: Iterable[Block], own: Guide, site: Site) -> str:
+    def ask(self, questions: Iterable[Block], own: Guide, site: StackSite) -> str:
         """Run the guide's questions of these in the stack's folder; what is wrong, if anything.
 
         The site, beside the stack, keeps what they have printed.
@@ -110,12 +111,11 @@ def outputs_of(command: Block, own: Guide, flavour: FlavourName) -> Iterator[Blo
     return (block for block in following if block.kind == "output")
 
 
-def left_by(walk: Walk) -> Standing:
+def left_by(walk: Walk, site: StackSite) -> Standing:
     """What the walk leaves when its reader goes away and the services stay."""
     if walk.shell:
         walk.shell.release()
     walk.pool.shutdown()
-    site = walk.site
     return Standing(
         site.stack.flavour, site.folder, site.stack.port_offset, site.environment,
         site.outputs, site.commands, site.values,

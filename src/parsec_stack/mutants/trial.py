@@ -20,7 +20,10 @@ from typing import Any, cast
 from guidewalk import cache, doctree, inventory
 from guidewalk.errors import UserError
 from guidewalk.guide import Block, Guide
+from guidewalk.registry import Check, Registry, denial
 from guidewalk.shell import Shell, failure_message, render_command
+from guidewalk.site import is_free
+from guidewalk.walk import Walk, mismatch
 from parsec_stack import account
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
@@ -28,16 +31,13 @@ from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
 from parsec_stack.mutants.standing import Standing, copy_files, left_by
 from parsec_stack.services import FLAVOURS, FlavourName
 from parsec_stack.stack import Stack
-from parsec_stack.verify import compose, emphasis, settings, versions
-from parsec_stack.verify.artifacts import Findings
-from parsec_stack.verify.claims import Claims
+from parsec_stack.verify import compose
+from parsec_stack.verify.project import ParsecGuide
 from parsec_stack.verify.reader import following, reader
-from parsec_stack.verify.registry import Check, Registry, denial
-from parsec_stack.verify.site import Site, environment, is_free, prepare
-from parsec_stack.verify.sources import Sources
-from parsec_stack.verify.walk import Walk, mismatch
+from parsec_stack.verify.site import StackSite, environment, prepare, site_of
 from parsec_stack.versions import REQUIREMENTS
 
+PROJECT = ParsecGuide()
 # Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
 BLOCK_TIMEOUT = {"native": 60.0, "docker": 150.0}
 PATIENCE = {"native": 15.0, "docker": 60.0}
@@ -120,12 +120,10 @@ class Bench:
         """What the prose says against the fault, for it is about what the mutant changes."""
         started = time.monotonic()
         own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
-        claims = Claims(Sources(own, self.docs.parent))
+        claims = PROJECT.claims_of(own)
         try:
             problems = [problem for flavour in FLAVOURS for problem in claims.problems(flavour)]
-            problems += settings.problems(claims.known)
-            problems += versions.problems(claims.known)
-            problems += emphasis.problems(claims)
+            problems += PROJECT.mistakes(claims)
         finally:
             claims.close()
         if not problems:
@@ -191,7 +189,7 @@ class Bench:
 
     def problem(self, mutant: Mutant, names: set[str]) -> str:
         """The problems of these files and commands."""
-        findings = Findings(mutated(self.guide, [mutant]), self.registry, names)
+        findings = PROJECT.findings_of(mutated(self.guide, [mutant]), self.registry, names)
         try:
             return "\n".join(problem for of in findings.all.values() for problem in of)
         finally:
@@ -204,7 +202,9 @@ class Bench:
         for flavour in cast("tuple[FlavourName, ...]", stated.flavours):
             if flavour in seen and place in seen[flavour].compared:
                 told = seen[flavour]
-                site = Site(Stack(Path("/"), flavour, told.offset), {}, values=told.values)
+                site = replace(
+                    site_of(Stack(Path("/"), flavour, told.offset), {}), values=told.values
+                )
                 if problem := mismatch(stated, site, told.compared[place]):
                     return problem
         return ""
@@ -272,7 +272,7 @@ class Bench:
                 walk.close(gently=False)
                 site.remove()
                 raise StackError(f"the unmutated guide fails: {outcome.reason}")
-        return left_by(walk)
+        return left_by(walk, site)
 
     def checks_aside(self, mutants: Sequence[Mutant], flavour: FlavourName) -> list[Check]:
         """The checks that work aside of what the mutants concern, or of all if there are none.
@@ -324,9 +324,11 @@ class Bench:
             except Exception as error:  # a check may find the script odd in any way
                 yield denial(check, error)
 
-    def walk(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Walk:
+    def walk(self, own: Guide, site: StackSite, registry: Registry, timeout: float) -> Walk:
         """A walk; its tools have spoken before."""
-        return Walk(own, site, registry, Findings(Guide([]), registry, ()), timeout=timeout)
+        silent = PROJECT.findings_of(Guide([]), registry, ())
+        version = PROJECT.version
+        return Walk(own, site, registry, silent, version=version, timeout=timeout)
 
     def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
         """The names of the blocks that the mutants change, or whose text names a changed file."""
@@ -351,7 +353,7 @@ class Bench:
         return min(numbers, default=len(beginning))
 
     @contextmanager
-    def site(self, flavour: FlavourName, start: int, installed: bool) -> Iterator[Site]:
+    def site(self, flavour: FlavourName, start: int, installed: bool) -> Iterator[StackSite]:
         """A fresh folder, with what so many blocks have made and perhaps what is installed."""
         site = prepare(flavour, self.free_offset(flavour))
         try:
@@ -475,7 +477,7 @@ def with_next_commands(blocks: list[Block]) -> list[Block]:
     return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
 
 
-def lend_environment(site: Site, venv: Path) -> None:
+def lend_environment(site: StackSite, venv: Path) -> None:
     """Put the prepared virtual environment where the guide's own would be, activated."""
     (site.folder / "venv").symlink_to(venv)
     site.environment["PATH"] = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"

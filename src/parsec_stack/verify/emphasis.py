@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guidewalk.claims import Claims
 from guidewalk.guide import Block
-from parsec_stack.verify.claims import Claims
 
 # What a page explains are its literals of these kinds.
 EXPLAINED = {"HTTP header", "nginx directive"}
@@ -14,7 +14,7 @@ EXPLAINED = {"HTTP header", "nginx directive"}
 
 def problems(claims: Claims) -> Iterator[str]:
     """Every line that is emphasised and not explained, or explained and nowhere emphasised."""
-    for block in claims.known.guide.blocks:
+    for block in claims.guide.blocks:
         if block.emphasised:
             words = {
                 claim.text

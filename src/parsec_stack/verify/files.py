@@ -7,23 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from guidewalk.files import Files
 from guidewalk.guide import Guide
 from guidewalk.tool import output_of
 from parsec_stack.verify import compose, env_files
 
 
-class Files:
+class StackFiles(Files):
     """What lies in the reader's folder before anything has run."""
 
     def __init__(self, folder: Path, guide: Guide) -> None:
         """Take the folder into which the guide's files were written."""
-        self.folder = folder
-        self.guide = guide
+        super().__init__(folder, guide)
         self.known: dict[object, Any] = {}
-
-    def text(self, name: str) -> str:
-        """The content of a file."""
-        return (self.folder / name).read_text()
 
     @cached_property
     def generated(self) -> dict[str, str]:

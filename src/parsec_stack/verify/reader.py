@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -39,25 +39,6 @@ def following(flavours: Iterable[str]) -> AbstractContextManager[None]:
     """Be the reader meanwhile, if the native way is among these."""
     who = reader()
     return account.acting_as(who) if who and "native" in flavours else nullcontext()
-
-
-class Followed:
-    """The flavour that is followed now, and whoever this process is for it."""
-
-    def __init__(self) -> None:
-        """Begin as nobody else."""
-        self.flavour = ""
-        self.held = ExitStack()
-
-    def change(self, flavour: str) -> None:
-        """Be the reader of this flavour; between two of the same nothing changes.
-
-        What a check has started in the background goes on meanwhile.
-        """
-        if flavour != self.flavour:
-            self.held.close()
-            self.held.enter_context(following([flavour]))
-            self.flavour = flavour
 
 
 def downloads() -> Path:

@@ -13,19 +13,19 @@ import shutil
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guidewalk import match
+from guidewalk.claims import Finding, Recogniser, Recognisers
 from guidewalk.guide import Claim
 from guidewalk.tool import output_of
 from parsec_stack import composition, facts, options
 from parsec_stack.services import FLAVOURS, usual_ports
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import env_files
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 from parsec_stack.verify.sources import Sources
 
 # How the names end of what the guide's commands make.
@@ -47,23 +47,10 @@ try:
 except ValueError:
     get_logger().exception("")
 """
-# What is wrong with the claim in the running stack; empty if nothing is.
-Later = Callable[[Site], str]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a recogniser has seen: what is wrong, what could not be checked here, what is left."""
-
-    problem: str = ""
-    unchecked: str = ""
-    later: Later | None = None
 
 
 HOLDS = Finding()
-Recogniser = Callable[[Claim, Sources], Finding | None]
-# By role ("" for none), then by the name of what they recognise.
-RECOGNISERS: dict[str, dict[str, Recogniser]] = {}
+RECOGNISERS: Recognisers = {}
 
 
 def recognises(kind: str, role: str = "") -> Callable[[Recogniser], Recogniser]:
@@ -154,7 +141,7 @@ def made_file(claim: Claim, known: Sources) -> Finding | None:
     return Finding(later=lambda site: exists(site, claim.text))
 
 
-def exists(site: Site, name: str) -> str:
+def exists(site: StackSite, name: str) -> str:
     """What keeps the file, or with a slash at its end the folder, from being there."""
     path = site.folder / name
     there = path.is_dir() if name.endswith("/") else path.is_file()
@@ -167,7 +154,7 @@ def ending(claim: Claim, known: Sources) -> Finding | None:
     if not re.fullmatch(r"\.[a-z]+", claim.text):
         return None
 
-    def look(site: Site) -> str:
+    def look(site: StackSite) -> str:
         any_file = next(site.folder.glob(f"*{claim.text}"), None)
         return "" if any_file else f"no file ends in {claim.text}"
 
@@ -194,7 +181,7 @@ def url(claim: Claim, known: Sources) -> Finding | None:
     if problem := of_no_service(port, claim.flavours):
         return Finding(problem)
 
-    def answers(site: Site) -> str:
+    def answers(site: StackSite) -> str:
         from parsec_stack import probes
 
         ca_file = site.folder / "custom-ca.crt" if parts.scheme == "https" else None
@@ -238,7 +225,7 @@ def address(claim: Claim, known: Sources) -> Finding | None:
     if problem := of_no_service(int(number), claim.flavours):
         return Finding(problem)
 
-    def listens(site: Site) -> str:
+    def listens(site: StackSite) -> str:
         from parsec_stack import probes
 
         there = probes.listens(site.stack.moved_ports[int(number)])
@@ -308,7 +295,7 @@ def certified_name(claim: Claim, known: Sources) -> Finding | None:
     if not re.search(rf"\b(DNS|IP):{re.escape(claim.text)}(?![\w.:-])", script):
         return None
 
-    def look(site: Site) -> str:
+    def look(site: StackSite) -> str:
         lacking = [
             path.name
             for path in sorted(site.folder.glob("parsec-*.crt"))

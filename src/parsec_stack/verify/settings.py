@@ -38,6 +38,11 @@ def misuse(name: str, known: Sources) -> str:
     return "" if used else f"nobody reads {name}: no file, no command and no library"
 
 
+def is_read(name: str) -> bool:
+    """Does the server read this variable, with effect?"""
+    return name in options.variables() and name not in options.WITHOUT_EFFECT
+
+
 def of_the_s3_client() -> set[str]:
     """The variables that the server's S3 client reads."""
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES

@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import os
 import random
-import secrets
-import shutil
-import socket
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parsec_stack import environments
+from guidewalk.site import Site, home_of, is_free, new_folder
+from parsec_stack import docker, environments
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
+from parsec_stack.logs import for_people
+from parsec_stack.redact import Redactor
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import MAX_OFFSET, ROOT, Stack
 from parsec_stack.verify.reader import downloads
 
-PREFIX = "docs-test-"
-# The reader's folder, and a word that keeps its containers apart from others.
-FOLDER = "parsec-"
 # Below this number they would collide with the usual ports of other stacks.
 MIN_OFFSET = 1000
 # What the clean environment takes over: how to reach package indexes, proxies and the engine.
@@ -31,45 +29,44 @@ KEPT = {f"{name}_proxy" for name in ("http", "https", "all", "no")}
 
 
 @dataclass
-class Site:
-    """Where one flavour of the guide is followed."""
+class StackSite(Site):
+    """Where one flavour of the guide is followed, as a stack."""
 
-    stack: Stack
-    environment: dict[str, str]
-    # How long services may take to become ready, in seconds.
-    patience: float = 90.0
-    # What each named block has printed so far, the command it was, and the placeholders' values.
-    outputs: dict[str, str] = field(default_factory=dict)
-    commands: dict[str, str] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)
+    stack: Stack = field(kw_only=True)
 
-    @property
-    def folder(self) -> Path:
-        """The reader's working folder."""
-        return self.stack.folder
+    def redactor(self, public: Iterable[str]) -> Redactor:
+        """What knows the secrets that the guide's steps make."""
+        return Redactor(self.folder, public)
 
-    @property
-    def flavour(self) -> FlavourName:
-        """The flavour that is followed."""
-        return self.stack.flavour
+    def log(self, service: str, lines: int) -> str:
+        """The last lines that the service has said."""
+        return for_people(flavour_of(self.stack).log_tail(self.stack, service, lines))
 
-    def remove(self) -> None:
-        """Delete all that was made here."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+    def versions(self) -> dict[str, str]:
+        """The versions of what the guide has installed or started, by program."""
+        return flavour_of(self.stack).versions(self.stack)
+
+    def missing_images(self, file: str) -> list[str]:
+        """The images of the stack, with this file laid on top, that are not on the engine."""
+        return docker.missing_images(self.stack, file)
+
+    def end(self) -> None:
+        """Remove what the flavour keeps outside the folder."""
+        flavour_of(self.stack).remove(self.stack)
 
 
-def prepare(flavour: FlavourName, offset: int | None = None) -> Site:
+def site_of(stack: Stack, environment: dict[str, str]) -> StackSite:
+    """The stack as a site, which nobody has followed yet."""
+    return StackSite(stack.folder, stack.flavour, environment, stack.moved_ports, stack=stack)
+
+
+def prepare(flavour: FlavourName, offset: int | None = None) -> StackSite:
     """An empty folder and free ports for this flavour; StackError if none are free."""
-    # A short path: sockets lie in it. The folder beside it is the reader's home.
-    base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
-    (base / "runner").write_text(str(os.getpid()))
-    # Compose names a project after the folder: a name in a variable would hide a missing file.
-    folder, home = base / f"{FOLDER}{secrets.token_hex(3)}", base / "home"
-    folder.mkdir()
-    home.mkdir()
+    folder = new_folder()
     offset = free_offset(folder, flavour) if offset is None else offset
+    # Compose names a project after the folder: a name in a variable would hide a missing file.
     stack = Stack(folder, flavour, offset, name=folder.name)
-    return Site(stack, environment(stack, home))
+    return site_of(stack, environment(stack, home_of(folder)))
 
 
 def free_offset(folder: Path, flavour: FlavourName) -> int:
@@ -80,18 +77,6 @@ def free_offset(folder: Path, flavour: FlavourName) -> int:
         if all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
             return offset
     raise StackError("the docs-test finds no free ports: end other stacks on this machine")
-
-
-def is_free(port: int) -> bool:
-    """Can this port be bound, on loopback and on all addresses?"""
-    for address in ("127.0.0.1", ""):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True
 
 
 def environment(stack: Stack, home: Path) -> dict[str, str]:

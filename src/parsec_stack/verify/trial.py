@@ -16,7 +16,7 @@ import pytest
 from parsec_stack import engine, redact
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify.plugin import docker_required
+from parsec_stack.verify.project import docker_required
 from parsec_stack.verify.site import docker_settings, free_offset
 
 # How long tasks may take, in seconds.

@@ -10,7 +10,7 @@ from checks.common import activated, after, mode
 from checks.scripts import desk
 from checks.services import flavour_of, in_database, the_schema_is_complete, trust_of
 from guidewalk.tool import Said, output_of
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 DUMP = "parsec.dump"
 SCRIPTS = ("check-backup.sh", "backup-database.sh", "restore-database.sh", "drop-replaced.sh")
@@ -19,7 +19,7 @@ GOOD = "1; TABLE DATA public migration parsec 2; TABLE DATA public organization 
 WITHIN = 30
 
 
-def repeat(site: Site, name: str, *changes: tuple[str, str]) -> Said:
+def repeat(site: StackSite, name: str, *changes: tuple[str, str]) -> Said:
     """How the block of this name ends when it is run again, with these changes to its text."""
     command = site.commands[f"{name}-{site.flavour}"]
     for old, new in changes:
@@ -28,7 +28,7 @@ def repeat(site: Site, name: str, *changes: tuple[str, str]) -> Said:
 
 
 @after("backup-native", "backup-docker", prepares=True)
-def the_backup_is_whole_and_private(site: Site) -> None:
+def the_backup_is_whole_and_private(site: StackSite) -> None:
     """Its owner alone can read it, and a second one leaves the first; what follows needs it."""
     dump = site.folder / DUMP
     assert mode(dump) == 0o600
@@ -44,14 +44,14 @@ def the_backup_is_whole_and_private(site: Site) -> None:
     lose_the_database(site)
 
 
-def lose_the_database(site: Site) -> None:
+def lose_the_database(site: StackSite) -> None:
     """Drop all tables, so that only the backup can bring them back."""
     in_database(site, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", trust_of(site))
     assert flavour_of(site).migrations(site.stack) is None
 
 
 @after("check-backup-native", "check-backup-docker")
-def nothing_is_no_backup(site: Site) -> None:
+def nothing_is_no_backup(site: StackSite) -> None:
     """Now that the database is empty it is not backed up, and the backup stays."""
     before = (site.folder / DUMP).read_bytes()
     said = repeat(site, "backup")
@@ -62,7 +62,7 @@ def nothing_is_no_backup(site: Site) -> None:
 
 
 @after("check-backup-native", "check-backup-docker")
-def a_damaged_backup_is_refused(site: Site) -> None:
+def a_damaged_backup_is_refused(site: StackSite) -> None:
     """What is cut short, empty or something else is told before anything is changed."""
     good = (site.folder / DUMP).read_bytes()
     data = good.index(b"\x78\x9c")
@@ -81,7 +81,7 @@ def a_damaged_backup_is_refused(site: Site) -> None:
 
 
 @after("restore-native", "restore-docker")
-def the_restored_database_is_complete(site: Site) -> None:
+def the_restored_database_is_complete(site: StackSite) -> None:
     """The database that was put back has the schema that it had, and what it replaced is kept."""
     the_schema_is_complete(site)
     in_database(site, "CREATE TABLE public.mine (x INT)", trust_of(site))
@@ -89,7 +89,7 @@ def the_restored_database_is_complete(site: Site) -> None:
     assert replaced(site) == 1
 
 
-def replaced(site: Site) -> int:
+def replaced(site: StackSite) -> int:
     """How many schemas that a restore has replaced the database holds."""
     query = "DO $$ BEGIN IF EXISTS (SELECT FROM pg_namespace WHERE starts_with(nspname, "
     query += "'replaced_')) THEN RAISE EXCEPTION 'there is one'; END IF; END $$"
@@ -103,7 +103,7 @@ def replaced(site: Site) -> int:
 
 
 @after("drop-replaced-native", "drop-replaced-docker")
-def what_was_replaced_is_gone(site: Site) -> None:
+def what_was_replaced_is_gone(site: StackSite) -> None:
     """Nothing is left of what the restore has replaced, and what it brought is there."""
     assert replaced(site) == 0
     the_schema_is_complete(site)
@@ -111,7 +111,7 @@ def what_was_replaced_is_gone(site: Site) -> None:
 
 
 @after("check-backup-native", "check-backup-docker", aside=True)
-def the_backup_scripts_believe_no_failure(site: Site) -> None:
+def the_backup_scripts_believe_no_failure(site: StackSite) -> None:
     """Whichever of PostgreSQL's programs fails, the scripts fail, say so and leave no file."""
     listing = f"case $* in *--list*) echo '{GOOD}' ;; esac"
     for script, fails, words in (
@@ -145,7 +145,7 @@ def the_backup_scripts_believe_no_failure(site: Site) -> None:
 
 
 @after("check-backup-native", "check-backup-docker", aside=True)
-def the_backup_scripts_ask_as_the_page_says(site: Site) -> None:
+def the_backup_scripts_ask_as_the_page_says(site: StackSite) -> None:
     """They act as the owner, want one file of PostgreSQL's own format, and stop at errors."""
     listing = f"case $* in *--list*) echo '{GOOD}' ;; esac"
     with desk(site, *SCRIPTS) as place:

@@ -16,7 +16,7 @@ from checks.services import OTHER_TLS12_SUITES, accepted_suite
 from parsec_stack import inbox, probes
 from parsec_stack.engine import engine
 from parsec_stack.stack import Stack
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # What shows a mail, or tells of one, in Mailpit, MailHog and maildump.
 PATHS = (
@@ -52,7 +52,7 @@ def connect(stack: Stack) -> smtplib.SMTP:
 
 
 @after(*CATCHERS)
-def nobody_reads_without_the_login(site: Site) -> None:
+def nobody_reads_without_the_login(site: StackSite) -> None:
     """Without TLS nobody is answered, and without the login, or with another, nobody is served."""
     other = {"Authorization": "Basic cGFyc2VjOndyb25n"}
     for path in PATHS:
@@ -65,7 +65,7 @@ def nobody_reads_without_the_login(site: Site) -> None:
 
 
 @after(*CATCHERS)
-def no_other_page_reads_with_the_readers_login(site: Site) -> None:
+def no_other_page_reads_with_the_readers_login(site: StackSite) -> None:
     """A page of another site is refused even when the browser adds the login."""
     login, own = inbox.login(site.stack), inbox.address(site.stack)
     for path in ("/api/v1/messages", "/api/v2/messages", "/messages/"):
@@ -79,7 +79,7 @@ def no_other_page_reads_with_the_readers_login(site: Site) -> None:
 
 
 @after(*CATCHERS)
-def no_other_name_is_answered(site: Site) -> None:
+def no_other_name_is_answered(site: StackSite) -> None:
     """A name that was made to lead here is refused, whatever else is right."""
     login = inbox.login(site.stack)
     for path in ("/", "/api/v1/messages", "/messages/"):
@@ -90,7 +90,7 @@ def no_other_name_is_answered(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def nobody_hands_in_a_mail_without_the_login(site: Site) -> None:
+def nobody_hands_in_a_mail_without_the_login(site: StackSite) -> None:
     """Without TLS, or without the login, or with another, no mail is taken."""
     user = site.stack.env_file(inbox.CREDENTIALS)["MAIL_USER"]
     with connect(site.stack) as server, pytest.raises(smtplib.SMTPSenderRefused):
@@ -102,7 +102,7 @@ def nobody_hands_in_a_mail_without_the_login(site: Site) -> None:
 
 
 @after(*CATCHERS)
-def no_suite_is_out_of_date(site: Site) -> None:
+def no_suite_is_out_of_date(site: StackSite) -> None:
     """Who knows but suites that are out of date is told no certificate, at either port."""
     for port in ("SMTP", "INBOX"):
         taken = {suite for suite in OTHER_TLS12_SUITES if accepted_suite(site, suite, port)}
@@ -110,7 +110,7 @@ def no_suite_is_out_of_date(site: Site) -> None:
 
 
 @after("mailhog-docker")
-def mailhog_is_out_of_reach(site: Site) -> None:
+def mailhog_is_out_of_reach(site: StackSite) -> None:
     """This machine has no address in MailHog's network, and so no way to the container's own."""
     from parsec_stack import docker
 
@@ -127,7 +127,7 @@ def mailhog_is_out_of_reach(site: Site) -> None:
 
 
 @after("mailhog-back-docker")
-def mailhog_is_gone(site: Site) -> None:
+def mailhog_is_gone(site: StackSite) -> None:
     """Neither MailHog nor its network is left, and Mailpit takes mails again."""
     from parsec_stack import docker
 

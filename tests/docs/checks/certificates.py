@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from checks.common import after, mode, unchanged_by
 from parsec_stack import probes
 from parsec_stack.services import KEY_GROUPS
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # The services that have a certificate, each with the name of its port.
 CERTIFIED = {
@@ -54,7 +54,7 @@ MOMENT = timedelta(minutes=10)
 POLL, HANDSHAKE = 0.05, 5.0
 
 
-def certificate(site: Site, name: str) -> x509.Certificate:
+def certificate(site: StackSite, name: str) -> x509.Certificate:
     """The certificate NAME.crt."""
     return x509.load_pem_x509_certificate((site.folder / f"{name}.crt").read_bytes())
 
@@ -86,7 +86,7 @@ def names_in(path: Path) -> set[str]:
     return {f"{'DNS' if isinstance(name, x509.DNSName) else 'IP'}:{name.value}" for name in names}
 
 
-def expiring(site: Site, name: str, *, days: int) -> bytes:
+def expiring(site: StackSite, name: str, *, days: int) -> bytes:
     """The certificate NAME.crt as it would be if it ended in so many days."""
     old, authority = certificate(site, name), certificate(site, "custom-ca")
     key = load_pem_private_key((site.folder / "custom-ca.key").read_bytes(), password=None)
@@ -117,7 +117,7 @@ def foreign() -> str:
 
 
 @after("tls")
-def private_keys_are_private(site: Site) -> None:
+def private_keys_are_private(site: StackSite) -> None:
     """Its owner alone reads a private key, and where root hands it over its container's group."""
     for name in ("custom-ca", *PURPOSES):
         path = site.folder / f"{name}.key"
@@ -127,7 +127,7 @@ def private_keys_are_private(site: Site) -> None:
 
 
 @after("tls")
-def the_authority_may_sign(site: Site) -> None:
+def the_authority_may_sign(site: StackSite) -> None:
     """The CA says that it is one, and that its key signs certificates."""
     extensions = certificate(site, "custom-ca").extensions
     basic = extensions.get_extension_for_class(x509.BasicConstraints)
@@ -140,7 +140,7 @@ def the_authority_may_sign(site: Site) -> None:
 
 
 @after("tls")
-def certificates_are_trusted(site: Site) -> None:
+def certificates_are_trusted(site: StackSite) -> None:
     """Whoever trusts the CA trusts each certificate under every name by which it is reached."""
     store = verification.Store([certificate(site, "custom-ca")])
     for name in PURPOSES:
@@ -155,7 +155,7 @@ def certificates_are_trusted(site: Site) -> None:
 
 
 @after("tls")
-def the_authority_signs_for_these_names_alone(site: Site) -> None:
+def the_authority_signs_for_these_names_alone(site: StackSite) -> None:
     """Whoever has the CA's key cannot pretend to be another site."""
     constraints = extension(certificate(site, "custom-ca"), x509.NameConstraints)
     permitted = {str(name.value) for name in constraints.permitted_subtrees or ()}
@@ -163,13 +163,13 @@ def the_authority_signs_for_these_names_alone(site: Site) -> None:
 
 
 @after("tls")
-def certificates_last(site: Site) -> None:
+def certificates_last(site: StackSite) -> None:
     """The CA lasts ten years, the certificates one."""
     for name in LIFETIME:
         is_new(site, name)
 
 
-def is_new(site: Site, name: str) -> None:
+def is_new(site: StackSite, name: str) -> None:
     """See that the certificate NAME.crt was made a moment ago, to last as long as it should."""
     left = certificate(site, name).not_valid_after_utc - datetime.now(UTC)
     in_time = LIFETIME[name] - MOMENT < left <= LIFETIME[name]
@@ -177,7 +177,7 @@ def is_new(site: Site, name: str) -> None:
 
 
 @after("tls")
-def certificates_say_what_they_are_for(site: Site) -> None:
+def certificates_say_what_they_are_for(site: StackSite) -> None:
     """The CA signs services alone; each service's certificate proves a server of its name."""
     authority = certificate(site, "custom-ca")
     assert usages(authority) == {"key_cert_sign", "crl_sign"}
@@ -202,7 +202,7 @@ def certificates_say_what_they_are_for(site: Site) -> None:
 
 
 @after("tls")
-def serial_numbers_are_not_repeated(site: Site) -> None:
+def serial_numbers_are_not_repeated(site: StackSite) -> None:
     """No two certificates have one serial number, and each number is long enough to be unique."""
     numbers = [certificate(site, name).serial_number for name in ("custom-ca", *PURPOSES)]
     assert len(set(numbers)) == len(numbers)
@@ -210,7 +210,7 @@ def serial_numbers_are_not_repeated(site: Site) -> None:
 
 
 @after("tls")
-def keys_belong_to_certificates(site: Site) -> None:
+def keys_belong_to_certificates(site: StackSite) -> None:
     """Each key, an ECDSA one, fits its signing request and its certificate."""
     for name in ("custom-ca", *PURPOSES):
         key = load_pem_private_key((site.folder / f"{name}.key").read_bytes(), password=None)
@@ -223,27 +223,27 @@ def keys_belong_to_certificates(site: Site) -> None:
 
 
 @after("tls")
-def certificates_stay(site: Site) -> None:
+def certificates_stay(site: StackSite) -> None:
     """Running it again keeps what is valid."""
     unchanged_by(site, "setup-tls.sh", [f"{name}.crt" for name in ("custom-ca", *PURPOSES)])
 
 
 @after("ciphers", prepares=True)
-def certificates_end_tomorrow(site: Site) -> None:
+def certificates_end_tomorrow(site: StackSite) -> None:
     """Certificates that soon expire take the place of those that the services use."""
     for name in CERTIFIED:
         (site.folder / f"{name}.crt").write_bytes(expiring(site, name, days=1))
 
 
 @after("renew")
-def what_would_expire_is_replaced(site: Site) -> None:
+def what_would_expire_is_replaced(site: StackSite) -> None:
     """The certificates that would soon have expired have been replaced."""
     for name in CERTIFIED:
         is_new(site, name)
 
 
 @after("renew-restart-native", "renew-restart-docker")
-def services_show_their_new_certificates(site: Site) -> None:
+def services_show_their_new_certificates(site: StackSite) -> None:
     """Each service shows the certificate that lies in its file."""
     deadline = time.monotonic() + site.patience
     while others := [name for name in CERTIFIED if shown(site, name) != certificate(site, name)]:
@@ -251,7 +251,7 @@ def services_show_their_new_certificates(site: Site) -> None:
         time.sleep(POLL)
 
 
-def shown(site: Site, service: str) -> x509.Certificate | None:
+def shown(site: StackSite, service: str) -> x509.Certificate | None:
     """The certificate that clients of the service get, if it answers."""
     address = ("localhost", site.stack.ports[CERTIFIED[service]])
     with suppress(OSError), socket.create_connection(address, timeout=HANDSHAKE) as plain:

@@ -6,15 +6,15 @@ import os
 import stat
 from pathlib import Path
 
+from guidewalk.registry import Registry
 from guidewalk.tool import output_of
-from parsec_stack.verify.registry import Registry
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 registry = Registry()
 after = registry.after
 
 
-def activated(site: Site) -> dict[str, str]:
+def activated(site: StackSite) -> dict[str, str]:
     """The reader's environment with the virtual environment of the native way active."""
     path = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
     return site.environment | {"PATH": path}
@@ -32,7 +32,7 @@ def values(path: Path) -> dict[str, str]:
     return {name: value.strip("'\"") for name, _, value in pairs}
 
 
-def unchanged_by(site: Site, script: str, files: list[str]) -> None:
+def unchanged_by(site: StackSite, script: str, files: list[str]) -> None:
     """The script, run again, succeeds and leaves these files as they are."""
     before = {name: (site.folder / name).read_bytes() for name in files}
     said = output_of(["bash", script], site.folder, site.environment)

@@ -20,7 +20,7 @@ from checks.services import await_ready, client_address, see_health
 from parsec_stack import client, docker, probes, smoke
 from parsec_stack.engine import engine
 from parsec_stack.services import SERVICES
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 POLL = 0.05
 # As the server's healthcheck does it: every process but the first and its own.
@@ -43,19 +43,19 @@ REQUESTS = 25
 CLIENT_WAITS = 20.0
 
 
-def replicas(site: Site) -> list[Any]:
+def replicas(site: StackSite) -> list[Any]:
     """The containers of the Parsec server that run."""
     labels = [f"{docker.PROJECT}={site.stack.project}", f"{docker.SERVICE}=parsec-server"]
     return list(engine().containers.list(filters={"label": labels}))
 
 
-def ask(site: Site, path: str = "/") -> int | None:
+def ask(site: StackSite, path: str = "/") -> int | None:
     """What the proxy answers, to a client who can wait."""
     ca_file = site.folder / "custom-ca.crt"
     return probes.status(site.stack.ports["PROXY"], path, ca_file, timeout=CLIENT_WAITS)
 
 
-def process_of(site: Site, service: str, other_than: int = 0) -> int:
+def process_of(site: StackSite, service: str, other_than: int = 0) -> int:
     """The process that the service's container runs, once it runs one."""
     deadline = time.monotonic() + site.patience
     while True:
@@ -69,7 +69,7 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 
 @after("ping-mail-docker")
-def what_dies_is_restarted(site: Site) -> None:
+def what_dies_is_restarted(site: StackSite) -> None:
     """Containers whose programs die, all at once, come back, the store with today's options."""
     here = docker.containers(site.stack)
     here["parsec-s3"].exec_run(["sh", "-c", "echo s3.port=1 >/data/mini.options"])
@@ -87,13 +87,13 @@ def what_dies_is_restarted(site: Site) -> None:
 
 
 @after("scale-docker", "minio-docker", "minio-back-docker", "mailhog-docker", "mailhog-back-docker")
-def compose_waits_for_health(site: Site) -> None:
+def compose_waits_for_health(site: StackSite) -> None:
     """When the command ends, all containers are healthy."""
     see_health(site)
 
 
 @after("scale-docker")
-def requests_are_spread(site: Site) -> None:
+def requests_are_spread(site: StackSite) -> None:
     """Every one of the servers gets some of the proxy's requests."""
     mark = f"/?spread-{os.getpid()}"
     deadline = time.monotonic() + site.patience
@@ -108,7 +108,7 @@ def requests_are_spread(site: Site) -> None:
 
 
 @after("scale-docker")
-def events_cross_between_servers(site: Site) -> None:
+def events_cross_between_servers(site: StackSite) -> None:
     """A client hears from one server what happened on another."""
     proxy = smoke.server_of(site.stack, "PROXY")
     said = replicas(site)[0].exec_run(["python", "-c", CREATE])
@@ -123,7 +123,7 @@ def events_cross_between_servers(site: Site) -> None:
 
 
 @after("scale-docker")
-def a_lost_server_costs_no_request(site: Site) -> None:
+def a_lost_server_costs_no_request(site: StackSite) -> None:
     """One of the servers is killed under load, and every request is answered."""
     doomed = replicas(site)[0]
 
@@ -141,21 +141,21 @@ def a_lost_server_costs_no_request(site: Site) -> None:
 
 
 @after("proxy-check-docker")
-def the_proxy_tells_who_asks(site: Site) -> None:
+def the_proxy_tells_who_asks(site: StackSite) -> None:
     """Through the proxy the server sees where Docker lets this machine's clients come from."""
     line = client_address(site, "127.0.0.2", site.stack.ports["PROXY"])
     assert f"{network_of(site, 'parsec-proxy', 'local')['Gateway']}:" in line, line
 
 
 @after("proxy-check-docker")
-def this_machine_is_not_believed(site: Site) -> None:
+def this_machine_is_not_believed(site: StackSite) -> None:
     """A client on this machine that goes round the proxy is not believed what it claims to be."""
     line = client_address(site, "127.0.0.3", site.stack.ports["SERVER"])
     assert f"{network_of(site, 'parsec-server', 'edge')['Gateway']}:" in line, line
 
 
 @after("proxy-check-docker")
-def the_proxys_network_is_trusted_alone(site: Site) -> None:
+def the_proxys_network_is_trusted_alone(site: StackSite) -> None:
     """The server trusts the network that it shares with the proxy, where nobody else is."""
     name = network_of(site, "parsec-server", "upstream")["NetworkID"]
     network = engine().networks.get(name).attrs
@@ -175,7 +175,7 @@ def the_proxys_network_is_trusted_alone(site: Site) -> None:
 
 
 @after("proxy-check-docker")
-def the_server_has_a_way_out(site: Site) -> None:
+def the_server_has_a_way_out(site: StackSite) -> None:
     """What the server sends elsewhere goes through the one network that leads there."""
     gateway = network_of(site, "parsec-server", "edge")["Gateway"]
     server = docker.containers(site.stack)["parsec-server"]
@@ -185,7 +185,7 @@ def the_server_has_a_way_out(site: Site) -> None:
     assert out == [ip_address(gateway).packed], table
 
 
-def network_of(site: Site, service: str, network: str) -> dict[str, str]:
+def network_of(site: StackSite, service: str, network: str) -> dict[str, str]:
     """The addresses of the service's container and of the gateway in this network of compose's."""
     container = docker.containers(site.stack)[service]
     container.reload()
@@ -194,7 +194,7 @@ def network_of(site: Site, service: str, network: str) -> dict[str, str]:
 
 
 @after("restart-docker")
-def all_containers_are_made_anew(site: Site) -> None:
+def all_containers_are_made_anew(site: StackSite) -> None:
     """Every container is made anew after the backup, with today's settings and certificates."""
     backup = int((site.folder / "parsec.dump").stat().st_mtime)
     found = docker.containers(site.stack).items()
@@ -203,7 +203,7 @@ def all_containers_are_made_anew(site: Site) -> None:
 
 
 @after("up-docker", "minio-docker", "mailhog-docker")
-def containers_use_no_proxy(site: Site) -> None:
+def containers_use_no_proxy(site: StackSite) -> None:
     """No container uses the proxy of the docker command's settings, which this reader has."""
     for name, container in docker.containers(site.stack).items():
         container.reload()
@@ -214,7 +214,7 @@ def containers_use_no_proxy(site: Site) -> None:
 
 
 @after("up-docker", "minio-docker", "mailhog-docker")
-def containers_are_hardened(site: Site) -> None:
+def containers_are_hardened(site: StackSite) -> None:
     """No service runs as root, has a capability, gains one, or writes to its own file system."""
     for name, container in docker.containers(site.stack).items():
         container.reload()

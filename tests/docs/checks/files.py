@@ -18,7 +18,7 @@ from guidewalk.tool import output_of
 from parsec_stack.services import SERVICES, FlavourName, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
-from parsec_stack.verify.files import Files
+from parsec_stack.verify.files import StackFiles
 from parsec_stack.versions import REQUIREMENTS
 
 about = registry.about
@@ -158,7 +158,7 @@ ANSSI = {
 ELSEWHERE = 20000
 
 
-def services(files: Files, *names: str, **variables: str) -> Any:
+def services(files: StackFiles, *names: str, **variables: str) -> Any:
     """The services of these compose files."""
     return files.composed(*names, **variables)["services"]
 
@@ -172,7 +172,7 @@ def seconds(duration: str) -> int:
 
 
 @about(COMPOSE)
-def services_are_those_of_the_table(files: Files) -> None:
+def services_are_those_of_the_table(files: StackFiles) -> None:
     """There are five services, each of its own name and of the program that the table says."""
     found = services(files, COMPOSE, STACK_PREFIX="test-")
     assert set(found) == set(SERVICES), set(found)
@@ -184,7 +184,7 @@ def services_are_those_of_the_table(files: Files) -> None:
 
 
 @about(COMPOSE)
-def both_ways_run_the_same_versions(files: Files) -> None:
+def both_ways_run_the_same_versions(files: StackFiles) -> None:
     """The images have the versions of the packages that the way without Docker installs."""
     installed = files.text(REQUIREMENTS)
     versions = dict(re.findall(r"^([a-z-]+)==([\w.-]+)", installed, re.MULTILINE))
@@ -196,7 +196,7 @@ def both_ways_run_the_same_versions(files: Files) -> None:
 
 
 @about(COMPOSE)
-def every_service_is_hardened(files: Files) -> None:
+def every_service_is_hardened(files: StackFiles) -> None:
     """No service runs as root, has a capability or gains one, or writes to its own file system."""
     for name, service in services(files, COMPOSE).items():
         assert service["user"] == USERS[name], f"{name}: {service.get('user')}"
@@ -211,7 +211,7 @@ def every_service_is_hardened(files: Files) -> None:
 
 
 @about(COMPOSE)
-def services_write_only_where_they_must(files: Files) -> None:
+def services_write_only_where_they_must(files: StackFiles) -> None:
     """Data lie in volumes; what else a service writes is in memory and belongs to its user."""
     for name, service in services(files, COMPOSE).items():
         mounts = {mount["target"]: mount for mount in service.get("volumes") or []}
@@ -228,7 +228,7 @@ def services_write_only_where_they_must(files: Files) -> None:
 
 
 @about(COMPOSE)
-def every_service_has_its_share(files: Files) -> None:
+def every_service_has_its_share(files: StackFiles) -> None:
     """No service takes more memory, processes or open files than it is given."""
     for name, service in services(files, COMPOSE).items():
         memory = 2 if name == "parsec-server" else 1
@@ -238,7 +238,7 @@ def every_service_has_its_share(files: Files) -> None:
 
 
 @about(COMPOSE)
-def ports_are_those_of_the_table(files: Files) -> None:
+def ports_are_those_of_the_table(files: StackFiles) -> None:
     """Each port has its usual number, on loopback but for the proxy's, and can be moved."""
     moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("docker")}
     usual, elsewhere = services(files, COMPOSE), services(files, COMPOSE, **moved)
@@ -258,7 +258,7 @@ def all_ports(flavour: FlavourName) -> list[tuple[str, int]]:
 
 
 @about(COMPOSE)
-def networks_lead_nowhere(files: Files) -> None:
+def networks_lead_nowhere(files: StackFiles) -> None:
     """What is shared leads nowhere; the one for ports carries nothing, the proxy's is hidden."""
     found = files.composed(COMPOSE)
     for name, service in found["services"].items():
@@ -276,7 +276,7 @@ def networks_lead_nowhere(files: Files) -> None:
 
 
 @about(COMPOSE)
-def secrets_are_files(files: Files) -> None:
+def secrets_are_files(files: StackFiles) -> None:
     """Each service gets the secrets that it needs, as files, and no other service's."""
     found = files.composed(COMPOSE)
     for name, service in found["services"].items():
@@ -289,7 +289,7 @@ def secrets_are_files(files: Files) -> None:
 
 
 @about(COMPOSE)
-def healthchecks_probe(files: Files) -> None:
+def healthchecks_probe(files: StackFiles) -> None:
     """Each healthcheck asks the service for its work, quietly, and gives up before compose does."""
     for name, service in services(files, COMPOSE).items():
         check = service["healthcheck"]
@@ -308,7 +308,7 @@ def healthchecks_probe(files: Files) -> None:
 
 
 @about(COMPOSE, SUPERVISOR)
-def services_may_finish(files: Files) -> None:
+def services_may_finish(files: StackFiles) -> None:
     """A service has as long to stop in both ways; those without a word get supervisord's 10 s."""
     programs = supervised(files)
     for name, service in services(files, COMPOSE).items():
@@ -318,7 +318,7 @@ def services_may_finish(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_server_starts_last(files: Files) -> None:
+def the_server_starts_last(files: StackFiles) -> None:
     """The server waits for its database and its store, and follows a restart of the database."""
     found = services(files, COMPOSE)
     assert found["parsec-server"]["depends_on"] == {
@@ -329,7 +329,7 @@ def the_server_starts_last(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_database_is_prepared_as_without_docker(files: Files) -> None:
+def the_database_is_prepared_as_without_docker(files: StackFiles) -> None:
     """The data are prepared before each start, as without Docker; if they are not none starts."""
     service = services(files, COMPOSE)["parsec-postgres"]
     assert service["environment"] == NO_PROXY
@@ -364,7 +364,7 @@ def the_database_is_prepared_as_without_docker(files: Files) -> None:
 
 
 @about(COMPOSE, HBA)
-def the_database_speaks_tls_alone(files: Files) -> None:
+def the_database_speaks_tls_alone(files: StackFiles) -> None:
     """PostgreSQL has the same options in both ways, and lets in nobody at its port without TLS."""
     service = services(files, COMPOSE)["parsec-postgres"]
     assert service["command"] == [
@@ -389,7 +389,7 @@ def must_be_there(mount: dict[str, Any]) -> bool:
 
 
 @about(COMPOSE)
-def the_store_runs_as_without_docker(files: Files) -> None:
+def the_store_runs_as_without_docker(files: StackFiles) -> None:
     """SeaweedFS has the same parts switched off in both ways, and its options win."""
     store = services(files, COMPOSE)["parsec-s3"]
     script = files.text("run-parsec-s3")
@@ -408,14 +408,14 @@ def the_store_runs_as_without_docker(files: Files) -> None:
 
 
 @about(COMPOSE)
-def no_proxy_comes_between(files: Files) -> None:
+def no_proxy_comes_between(files: StackFiles) -> None:
     """Whatever proxy the docker command knows, no service has one."""
     for name, service in services(files, COMPOSE).items():
         assert NO_PROXY.items() <= service["environment"].items(), name
 
 
 @about(COMPOSE, SITE)
-def the_proxy_gets_its_configuration(files: Files) -> None:
+def the_proxy_gets_its_configuration(files: StackFiles) -> None:
     """nginx reads the same files as without Docker, and cannot change them; /tmp is its prefix."""
     proxy = services(files, COMPOSE)["parsec-proxy"]
     mounts = {mount["source"]: mount["target"] for mount in proxy["volumes"]}
@@ -430,7 +430,7 @@ def the_proxy_gets_its_configuration(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_server_gets_all_env_files(files: Files) -> None:
+def the_server_gets_all_env_files(files: StackFiles) -> None:
     """The server's container reads every env file, in the order in which they build on another."""
     found = yaml.safe_load(files.text(COMPOSE))["services"]["parsec-server"]
     assert found["env_file"] == ["parsec-credentials.env", "parsec-admin-token.env", *ENV_FILES]
@@ -438,7 +438,7 @@ def the_server_gets_all_env_files(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_store_starts_with_its_password(files: Files) -> None:
+def the_store_starts_with_its_password(files: StackFiles) -> None:
     """SeaweedFS gets the console's password by its environment, and forgets its last options.
 
     Without the files that close its inner ports it is not started.
@@ -473,7 +473,7 @@ def the_store_starts_with_its_password(files: Files) -> None:
 
 
 @about(SECURITY)
-def the_stores_parts_know_only_each_other(files: Files) -> None:
+def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
     """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
     settings = tomllib.loads(files.text(SECURITY))
     pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
@@ -487,7 +487,7 @@ def the_stores_parts_know_only_each_other(files: Files) -> None:
 
 
 @about(COMPOSE, *ENV_FILES)
-def settings_hold_with_docker(files: Files) -> None:
+def settings_hold_with_docker(files: StackFiles) -> None:
     """Without any variable of the stack's the settings are those of the way with Docker."""
     check_settings(
         services(files, COMPOSE)["parsec-server"]["environment"],
@@ -497,7 +497,7 @@ def settings_hold_with_docker(files: Files) -> None:
 
 
 @about(NATIVE, *ENV_FILES)
-def settings_hold_without_docker(files: Files) -> None:
+def settings_hold_without_docker(files: StackFiles) -> None:
     """parsec-native.env sets what holds without Docker; each port has its number."""
     check_settings(
         files.sourced(NATIVE, *ENV_FILES),
@@ -559,7 +559,7 @@ def check_settings(
 
 
 @about("parsec-db.env", "parsec-smtp.env", "parsec-s3.env")
-def credentials_are_asked_for(files: Files) -> None:
+def credentials_are_asked_for(files: StackFiles) -> None:
     """Without the credentials an env file says which script makes them."""
     for name in ("parsec-db.env", "parsec-smtp.env", "parsec-s3.env"):
         given = env_files.required(files.text(name))
@@ -572,14 +572,14 @@ def credentials_are_asked_for(files: Files) -> None:
 
 
 @about("parsec.env")
-def the_server_has_a_name_for_others(files: Files) -> None:
+def the_server_has_a_name_for_others(files: StackFiles) -> None:
     """STACK_HOST is the name in links, with Docker and without."""
     address = files.sourced("parsec.env", STACK_HOST="parsec.example.com")["PARSEC_SERVER_ADDR"]
     assert address == "parsec3://parsec.example.com:443", address
 
 
 @about(SCALE, COMPOSE)
-def several_servers_share_nothing_of_this_machine(files: Files) -> None:
+def several_servers_share_nothing_of_this_machine(files: StackFiles) -> None:
     """Laid on top, the file takes the server's name and port away, and changes nothing else."""
     one, several = services(files, COMPOSE), services(files, COMPOSE, SCALE)
     for name in ("container_name", "ports"):
@@ -589,7 +589,7 @@ def several_servers_share_nothing_of_this_machine(files: Files) -> None:
 
 
 @about(COMPOSE)
-def the_catcher_asks_for_tls_and_the_login(files: Files) -> None:
+def the_catcher_asks_for_tls_and_the_login(files: StackFiles) -> None:
     """Mailpit asks for both at both ports, answers to this machine's name, and calls nobody."""
     assert services(files, COMPOSE)["parsec-smtp"]["environment"] == NO_PROXY | {
         "MP_SMTP_TLS_CERT": "/run/secrets/parsec-smtp.crt",
@@ -607,7 +607,7 @@ def the_catcher_asks_for_tls_and_the_login(files: Files) -> None:
 
 
 @about(MAILHOG, COMPOSE)
-def mailhog_stands_behind_an_nginx(files: Files) -> None:
+def mailhog_stands_behind_an_nginx(files: StackFiles) -> None:
     """Laid on top, the file puts MailHog where only an nginx reaches it; nothing else changes."""
     usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MAILHOG)
     before, front = (each["services"].pop("parsec-smtp") for each in (usual, other))
@@ -667,7 +667,7 @@ def is_alone(mailhog: dict[str, Any]) -> None:
 
 
 @about(MINIO, COMPOSE)
-def minio_takes_the_place_of_seaweedfs(files: Files) -> None:
+def minio_takes_the_place_of_seaweedfs(files: StackFiles) -> None:
     """Laid on top, the file makes the store MinIO, with its own secrets and data, else the same."""
     usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MINIO)
     before, after = (each["services"].pop("parsec-s3") for each in (usual, other))
@@ -714,7 +714,7 @@ def directives(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 @about(SITE)
-def the_site_is_as_the_page_explains(files: Files) -> None:
+def the_site_is_as_the_page_explains(files: StackFiles) -> None:
     """Connections are kept, requests spread, the server's certificate checked, TLS is modern."""
     found = [one for one in directives(files.text(SITE)) if one[1] != "proxy_set_header"]
     assert ("", "resolver", "127.0.0.11 valid=2s ipv6=off") in found
@@ -775,7 +775,7 @@ def the_site_is_as_the_page_explains(files: Files) -> None:
 
 
 @about(SITE)
-def the_site_sets_the_headers_that_the_page_explains(files: Files) -> None:
+def the_site_sets_the_headers_that_the_page_explains(files: StackFiles) -> None:
     """Each header of the page is set to what the page says, and no other."""
     found = {
         name: value
@@ -795,7 +795,7 @@ def the_site_sets_the_headers_that_the_page_explains(files: Files) -> None:
 
 
 @about(SITE)
-def events_are_passed_on_at_once(files: Files) -> None:
+def events_are_passed_on_at_once(files: StackFiles) -> None:
     """The stream of events is not collected, and outlives many pauses between signs of life."""
     text = files.text(SITE)
     (pattern,) = re.findall(r"location ~ (\S+events\$) \{", text)
@@ -815,7 +815,7 @@ def events_are_passed_on_at_once(files: Files) -> None:
 
 
 @about("nginx.conf")
-def nginx_writes_into_its_prefix_alone(files: Files) -> None:
+def nginx_writes_into_its_prefix_alone(files: StackFiles) -> None:
     """What it writes lies in its prefix; errors go to its log; it takes many connections."""
     found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
     assert found == {
@@ -834,7 +834,7 @@ def nginx_writes_into_its_prefix_alone(files: Files) -> None:
 
 
 @about("nginx.conf", SITE, SUPERVISOR)
-def connections_suffice(files: Files) -> None:
+def connections_suffice(files: StackFiles) -> None:
     """As many clients as may wait for events, each with two connections, and others, fit in."""
     found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
     connections = int(found["events", "worker_connections"])
@@ -846,7 +846,7 @@ def connections_suffice(files: Files) -> None:
     assert connections <= int(supervised(files)["supervisord"]["minfds"])
 
 
-def supervised(files: Files) -> RawConfigParser:
+def supervised(files: StackFiles) -> RawConfigParser:
     """The sections of supervisord's configuration."""
     parser = RawConfigParser(inline_comment_prefixes=(" ;",))
     parser.read_string(files.text(SUPERVISOR))
@@ -854,7 +854,7 @@ def supervised(files: Files) -> RawConfigParser:
 
 
 @about(SUPERVISOR)
-def supervisor_keeps_every_service_up(files: Files) -> None:
+def supervisor_keeps_every_service_up(files: StackFiles) -> None:
     """Each service has its script and its log, and comes back however often it dies."""
     found = supervised(files)
     programs = {name for name in found.sections() if name.startswith("program:")}
@@ -876,7 +876,7 @@ def supervisor_keeps_every_service_up(files: Files) -> None:
 
 
 @about(SUPERVISOR)
-def supervisor_is_its_owners_alone(files: Files) -> None:
+def supervisor_is_its_owners_alone(files: StackFiles) -> None:
     """Control is by a socket of the owner's, and all that is written is theirs, in the folder."""
     found = {name: dict(supervised(files)[name]) for name in supervised(files).sections()}
     own = {name: section for name, section in found.items() if not name.startswith("program:")}

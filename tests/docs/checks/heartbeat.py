@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from checks.files import COMPOSE, about, services
-from parsec_stack.verify.files import Files
+from parsec_stack.verify.files import StackFiles
 
 # So many silences in a row, and the server is killed.
 LIMIT = 5
@@ -67,7 +67,7 @@ class Container:
 
 
 @contextmanager
-def container(files: Files) -> Iterator[Container]:
+def container(files: StackFiles) -> Iterator[Container]:
     """The container of the server, with nothing asked yet."""
     test = services(files, COMPOSE)["parsec-server"]["healthcheck"]["test"]
     assert test[:3] == ["CMD", "python", "-c"], test[:3]
@@ -77,7 +77,7 @@ def container(files: Files) -> Iterator[Container]:
 
 
 @about(COMPOSE)
-def a_server_with_its_database_is_healthy(files: Files) -> None:
+def a_server_with_its_database_is_healthy(files: StackFiles) -> None:
     """A server is healthy that answers, and has looked for an organization in its database."""
     with container(files) as server:
         assert server.check(root=200, database=404) == 0
@@ -91,7 +91,7 @@ def a_server_with_its_database_is_healthy(files: Files) -> None:
 
 
 @about(COMPOSE)
-def a_silent_server_is_killed(files: Files) -> None:
+def a_silent_server_is_killed(files: StackFiles) -> None:
     """A server is killed that is silent so often in a row; one that refuses is still starting."""
     silence, refusal = TimeoutError("timed out"), ConnectionRefusedError("refused")
     with container(files) as server:

@@ -12,8 +12,9 @@ from checks import squatter
 from checks.certificates import foreign
 from checks.common import activated, registry, values
 from guidewalk.errors import UserError
+from guidewalk.site import is_free
 from parsec_stack import docker, probes, schema
-from parsec_stack.verify.site import Site, is_free
+from parsec_stack.verify.site import StackSite
 
 provokes = registry.provokes
 
@@ -22,12 +23,12 @@ WITHIN = 180
 STORE = {"native": "$S3_HOST", "docker": "parsec-s3"}
 
 
-def run(site: Site, argv: list[str]) -> str:
+def run(site: StackSite, argv: list[str]) -> str:
     """What the command prints within its time, on both streams."""
     return tried(site, argv, {})[0]
 
 
-def tried(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
+def tried(site: StackSite, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
     """The same with these variables, and its exit status."""
     done = subprocess.run(
         ["timeout", "--kill-after=5", str(WITHIN), *argv],
@@ -42,7 +43,7 @@ def tried(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[str, 
     return done.stdout.decode(errors="replace"), done.returncode
 
 
-def native_script(site: Site, changes: dict[str, str]) -> list[str]:
+def native_script(site: StackSite, changes: dict[str, str]) -> list[str]:
     """run-parsec-server with these settings changed; the values may name shell variables."""
     path = site.folder / "run-parsec-server"
     exports = "".join(f'export {name}="{value}"\n' for name, value in changes.items())
@@ -51,14 +52,14 @@ def native_script(site: Site, changes: dict[str, str]) -> list[str]:
     return ["bash", "-c", before + exports + found + after, str(path)]
 
 
-def server(site: Site, changes: dict[str, str]) -> str:
+def server(site: StackSite, changes: dict[str, str]) -> str:
     """What another Parsec server prints that starts with these settings changed, until it ends."""
     if site.flavour == "native":
         return run(site, native_script(site, changes))
     return contained(site, ["parsec", "run", "--port=6777"], changes)[0]
 
 
-def contained(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
+def contained(site: StackSite, argv: list[str], variables: dict[str, str]) -> tuple[str, int]:
     """What the program prints beside the server that runs, in its container, and its status."""
     limited = ["timeout", "--kill-after=5", str(WITHIN), *argv]
     running = docker.containers(site.stack)["parsec-server"]
@@ -66,7 +67,7 @@ def contained(site: Site, argv: list[str], variables: dict[str, str]) -> tuple[s
     return done.output.decode(errors="replace"), done.exit_code
 
 
-def database(site: Site, *, password: str = "", port: str = "", name: str = "") -> str:
+def database(site: StackSite, *, password: str = "", port: str = "", name: str = "") -> str:
     """The guide's PARSEC_DB, but for this part of it."""
     command = "source ./parsec-credentials.env; source ./parsec-db.env; echo $PARSEC_DB"
     if site.flavour == "native":
@@ -78,7 +79,7 @@ def database(site: Site, *, password: str = "", port: str = "", name: str = "") 
     return re.sub(r"/\w+\?", f"/{name}?", url) if name else url
 
 
-def server_at_squatter(site: Site, certificate: str) -> str:
+def server_at_squatter(site: StackSite, certificate: str) -> str:
     """What a server prints whose database's place another program has taken; told no password."""
     if site.flavour == "native":
         command = [sys.executable, squatter.__file__, str(site.folder / "run-parsec-server")]
@@ -91,7 +92,9 @@ def server_at_squatter(site: Site, certificate: str) -> str:
     return text
 
 
-def block_store(site: Site, *, port: str = "", bucket: str = "parsec", secret: str = "") -> str:
+def block_store(
+    site: StackSite, *, port: str = "", bucket: str = "parsec", secret: str = ""
+) -> str:
     """A PARSEC_BLOCKSTORE that differs in some part from the right one."""
     keys = values(site.folder / "parsec-credentials.env")
     usual = {"native": "$S3_PORT", "docker": "9000"}[site.flavour]
@@ -101,43 +104,43 @@ def block_store(site: Site, *, port: str = "", bucket: str = "parsec", secret: s
 
 
 @provokes("message-setting-missing")
-def setting_missing(site: Site) -> str:
+def setting_missing(site: StackSite) -> str:
     """Start without an address."""
     return server(site, {"PARSEC_SERVER_ADDR": ""})
 
 
 @provokes("message-blockstore-form")
-def blockstore_form(site: Site) -> str:
+def blockstore_form(site: StackSite) -> str:
     """Start with a block store whose colons have lost their backslashes."""
     return server(site, {"PARSEC_BLOCKSTORE": block_store(site).replace("\\", "")})
 
 
 @provokes("message-database-down")
-def database_down(site: Site) -> str:
+def database_down(site: StackSite) -> str:
     """Start with a database where none listens."""
     return server(site, {"PARSEC_DB": database(site, port="1")})
 
 
 @provokes("message-database-password")
-def database_password(site: Site) -> str:
+def database_password(site: StackSite) -> str:
     """Start with another password."""
     return server(site, {"PARSEC_DB": database(site, password="wrong")})
 
 
 @provokes("message-database-trust")
-def database_trust(site: Site) -> str:
+def database_trust(site: StackSite) -> str:
     """Start where the database's port shows a certificate of another CA."""
     return server_at_squatter(site, foreign())
 
 
 @provokes("message-database-plain")
-def database_plain(site: Site) -> str:
+def database_plain(site: StackSite) -> str:
     """Start where the database's port speaks no TLS."""
     return server_at_squatter(site, "")
 
 
 @provokes("message-not-migrated")
-def not_migrated(site: Site) -> str:
+def not_migrated(site: StackSite) -> str:
     """Start with an empty database, the one that PostgreSQL makes for its administrators."""
     printed = server(site, {"PARSEC_DB": database(site, name="postgres")})
     assert f" {len(schema.packaged())} migration(s)" in printed, printed[-500:]
@@ -145,25 +148,25 @@ def not_migrated(site: Site) -> str:
 
 
 @provokes("message-store-down")
-def store_down(site: Site) -> str:
+def store_down(site: StackSite) -> str:
     """Start with an object store where none listens."""
     return server(site, {"PARSEC_BLOCKSTORE": block_store(site, port="1")})
 
 
 @provokes("message-bucket-missing")
-def bucket_missing(site: Site) -> str:
+def bucket_missing(site: StackSite) -> str:
     """Start with a bucket that does not exist."""
     return server(site, {"PARSEC_BLOCKSTORE": block_store(site, bucket="nobodys")})
 
 
 @provokes("message-store-key")
-def store_key(site: Site) -> str:
+def store_key(site: StackSite) -> str:
     """Start with another secret key."""
     return server(site, {"PARSEC_BLOCKSTORE": block_store(site, secret="0" * 40)})
 
 
 @provokes("message-store-trust")
-def store_trust(site: Site) -> str:
+def store_trust(site: StackSite) -> str:
     """Start with another CA, beside which SSL_CERT_FILE does not count."""
     folder = {"native": ".", "docker": "/run/secrets"}[site.flavour]
     other, own = f"{folder}/parsec-server.crt", f"{folder}/custom-ca.crt"
@@ -171,20 +174,20 @@ def store_trust(site: Site) -> str:
 
 
 @provokes("message-port-taken")
-def port_taken(site: Site) -> str:
+def port_taken(site: StackSite) -> str:
     """Start a second server beside the first."""
     return server(site, {})
 
 
 @provokes("message-client-trust")
-def client_trust(site: Site) -> str:
+def client_trust(site: StackSite) -> str:
     """Connect without the CA."""
     url = f"https://localhost:{site.stack.ports['SERVER']}/"
     return run(site, ["curl", "--silent", "--show-error", url])
 
 
 @provokes("message-token")
-def token(site: Site) -> str:
+def token(site: StackSite) -> str:
     """Ask with another token."""
     url = f"https://localhost:{site.stack.ports['SERVER']}/administration/stats?format=json"
     curl = ["curl", "--silent", "--show-error", "--cacert", "custom-ca.crt"]
@@ -192,18 +195,18 @@ def token(site: Site) -> str:
 
 
 @provokes("message-mail-login")
-def mail_login(site: Site) -> str:
+def mail_login(site: StackSite) -> str:
     """Let a server with another password send a mail."""
     return mailing_server(site, "login", {"PARSEC_EMAIL_HOST_PASSWORD": "wrong"})
 
 
 @provokes("message-mail-trust")
-def mail_trust(site: Site) -> str:
+def mail_trust(site: StackSite) -> str:
     """Let a server that trusts another CA send a mail."""
     return mailing_server(site, "trust", {"SSL_CERT_FILE": "parsec-server.crt"})
 
 
-def mailing_server(site: Site, name: str, changes: dict[str, str]) -> str:
+def mailing_server(site: StackSite, name: str, changes: dict[str, str]) -> str:
     """What another server prints that is to send a mail, with these settings changed."""
     first = {"login": 28000, "trust": 28500}[name]
     port = next(port for port in range(first, first + 500) if is_free(port))
@@ -221,7 +224,7 @@ def mailing_server(site: Site, name: str, changes: dict[str, str]) -> str:
     return log.read_text(errors="replace")
 
 
-def ask_for_mail(site: Site, port: int, process: subprocess.Popen[bytes]) -> None:
+def ask_for_mail(site: StackSite, port: int, process: subprocess.Popen[bytes]) -> None:
     """Let this server on this port, once it answers, try to send an invitation."""
     from parsec_stack import client, smoke
 

@@ -16,7 +16,7 @@ from checks.common import activated, after, values
 from checks.services import flavour_of
 from guidewalk.tool import output_of
 from parsec_stack import docker, smoke
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # What the server tells of its interface, written in several ways.
 OF_THE_INTERFACE = (
@@ -38,7 +38,7 @@ POLL = 0.05
 
 
 def answer(
-    site: Site, port: str, method: str, path: str, body: bytes | None = None, **headers: str
+    site: StackSite, port: str, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, str]:
     """Status and text of what is answered at the port to the path as it is written."""
     with connection(site, port) as asked:
@@ -48,7 +48,7 @@ def answer(
 
 
 @contextmanager
-def connection(site: Site, port: str) -> Iterator[http.client.HTTPSConnection]:
+def connection(site: StackSite, port: str) -> Iterator[http.client.HTTPSConnection]:
     """A connection to the port."""
     context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
     number = site.stack.ports[port]
@@ -59,7 +59,7 @@ def connection(site: Site, port: str) -> Iterator[http.client.HTTPSConnection]:
         opened.close()
 
 
-def records_of(site: Site, path: str) -> list[str]:
+def records_of(site: StackSite, path: str) -> list[str]:
     """The lines of the server's log from the last one on that tells of a request of this path."""
     deadline = time.monotonic() + site.patience
     while True:  # the log follows the answer
@@ -72,7 +72,7 @@ def records_of(site: Site, path: str) -> list[str]:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def the_interface_is_hidden(site: Site) -> None:
+def the_interface_is_hidden(site: StackSite) -> None:
     """What the server tells developers is not found at the proxy, and never asked of the server."""
     for path in OF_THE_INTERFACE:
         status, text = answer(site, "PROXY", "GET", path)
@@ -81,7 +81,7 @@ def the_interface_is_hidden(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def an_error_is_cheap(site: Site) -> None:
+def an_error_is_cheap(site: StackSite) -> None:
     """An error costs the server little time, and one short object in its log, with a traceback."""
     path, started = f"/openapi.json?cheap-{time.monotonic_ns()}", time.monotonic()
     assert answer(site, "SERVER", "GET", path)[0] == 500
@@ -95,7 +95,7 @@ def an_error_is_cheap(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def what_a_request_logs_is_bounded(site: Site) -> None:
+def what_a_request_logs_is_bounded(site: StackSite) -> None:
     """The longest request that the proxy lets pass makes one short line of the server's log."""
     mark = f"/{time.monotonic_ns()}-"
     # Of these each becomes three characters of the log.
@@ -106,7 +106,7 @@ def what_a_request_logs_is_bounded(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def an_error_costs_nobody_else_an_answer(site: Site) -> None:
+def an_error_costs_nobody_else_an_answer(site: StackSite) -> None:
     """Who asks after a request that failed inside the server is answered; nothing is sent twice."""
     import parsec._parsec as parsec
 
@@ -132,7 +132,7 @@ def an_error_costs_nobody_else_an_answer(site: Site) -> None:
     assert len(sent) == FAILURES, f"{len(sent)} requests for {FAILURES}"
 
 
-def keep_asking(site: Site, ended: Event) -> Counter[int]:
+def keep_asking(site: StackSite, ended: Event) -> Counter[int]:
     """Ask the proxy again and again, until others have ended; what was answered."""
     answered: Counter[int] = Counter()
     with connection(site, "PROXY") as asked:
@@ -145,7 +145,7 @@ def keep_asking(site: Site, ended: Event) -> Counter[int]:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def bodies_are_bounded(site: Site) -> None:
+def bodies_are_bounded(site: StackSite) -> None:
     """The proxy takes bodies as long as the server does, and no longer ones, on every path."""
     for path in ("/", "/anonymous/NoSuch", "/authenticated/NoSuch", "/administration/x"):
         assert answer(site, "PROXY", "POST", path, bytes(LONGEST_BODY + 1))[0] == 413, path
@@ -156,7 +156,7 @@ def bodies_are_bounded(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def browsers_stay_with_tls(site: Site) -> None:
+def browsers_stay_with_tls(site: StackSite) -> None:
     """The proxy tells its version to nobody, and browsers to stay with TLS, but for localhost."""
     told = {}
     for host in ("localhost", "files.example.com"):
@@ -168,7 +168,7 @@ def browsers_stay_with_tls(site: Site) -> None:
     assert told == {"localhost": None, "files.example.com": "max-age=31536000"}
 
 
-def administer(site: Site) -> tuple[int, str]:
+def administer(site: StackSite) -> tuple[int, str]:
     """What the proxy answers to who creates an organization with the right token."""
     token = values(site.folder / "parsec-admin-token.env")["PARSEC_ADMINISTRATION_TOKEN"]
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -177,7 +177,7 @@ def administer(site: Site) -> tuple[int, str]:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def administrators_are_let_in_by_their_address(site: Site) -> None:
+def administrators_are_let_in_by_their_address(site: StackSite) -> None:
     """Nobody administrates through the proxy, but from where the site allows it.
 
     The link of the organization that is made then leads to the proxy.
@@ -200,7 +200,7 @@ def administrators_are_let_in_by_their_address(site: Site) -> None:
     assert guesses[429], guesses
 
 
-def own_address(site: Site) -> str:
+def own_address(site: StackSite) -> str:
     """From where the proxy sees this machine's clients come."""
     if site.flavour == "native":
         return "127.0.0.1"
@@ -209,7 +209,7 @@ def own_address(site: Site) -> str:
     return network_of(site, "parsec-proxy", "local")["Gateway"]
 
 
-def apply_site(site: Site) -> None:
+def apply_site(site: StackSite) -> None:
     """Let nginx read the site anew."""
     if site.flavour == "native":
         restart = ["supervisorctl", "--configuration", "supervisord.conf", "restart"]
@@ -220,7 +220,7 @@ def apply_site(site: Site) -> None:
         assert proxy.exec_run(RELOAD).exit_code == 0
 
 
-def eventually(site: Site, wanted: int) -> str:
+def eventually(site: StackSite, wanted: int) -> str:
     """The answer to an administrator, once it is of this kind."""
     deadline = time.monotonic() + site.patience
     while True:

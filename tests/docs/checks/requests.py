@@ -13,7 +13,7 @@ from threading import Thread
 
 from checks.common import registry
 from checks.scripts import Desk, desk
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # Each asks from a desk of its own.
 after = partial(registry.after, aside=True)
@@ -35,7 +35,7 @@ def closed_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def asking(site: Site) -> Iterator[tuple[str, str]]:
+def asking(site: StackSite) -> Iterator[tuple[str, str]]:
     """The names and texts of the commands so far that ask the server."""
     return ((name, site.commands[name]) for name in ASKING if name in site.commands)
 
@@ -49,7 +49,7 @@ def ends(place: Desk, name: str, command: str, code: int) -> None:
 
 
 @after(*ASKING)
-def requests_without_an_answer_fail(site: Site) -> None:
+def requests_without_an_answer_fail(site: StackSite) -> None:
     """A command that asks the server fails with curl's own word when nobody answers."""
     with closed_port() as port, desk(site, *NEEDED) as place:
         for name, command in asking(site):
@@ -60,7 +60,7 @@ def requests_without_an_answer_fail(site: Site) -> None:
 
 
 @after(*ASKING)
-def requests_that_are_refused_fail(site: Site) -> None:
+def requests_that_are_refused_fail(site: StackSite) -> None:
     """A command that asks the server fails with curl's own word when the answer is an error."""
     with desk(site, *NEEDED) as place:
         for name, command in asking(site):
@@ -69,7 +69,7 @@ def requests_that_are_refused_fail(site: Site) -> None:
 
 
 @after("organization-api")
-def the_answer_ends_its_line(site: Site) -> None:
+def the_answer_ends_its_line(site: StackSite) -> None:
     """What the command prints ends with a line's end, unlike the server's answer."""
     assert site.outputs["organization-api"].endswith("}\n"), site.outputs["organization-api"]
 
@@ -91,7 +91,7 @@ class Beginner(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def beginning_server(site: Site) -> Iterator[int]:
+def beginning_server(site: StackSite) -> Iterator[int]:
     """A port at which a server with the Parsec server's certificate begins to work."""
     handler = type("OneBeginner", (Beginner,), {})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
@@ -108,7 +108,7 @@ def beginning_server(site: Site) -> Iterator[int]:
 
 
 @after("check-native")
-def the_server_is_given_time(site: Site) -> None:
+def the_server_is_given_time(site: StackSite) -> None:
     """The command that asks the server asks again while it starts, and says why, and no more."""
     with beginning_server(site) as port, desk(site, *NEEDED) as place:
         command = ADDRESS.sub(rf"\g<host>:{port}\g<path>", site.commands["check-native"])

@@ -24,7 +24,7 @@ from checks.services import object_store
 from checks.squatter import Squatter
 from parsec_stack import probes
 from parsec_stack.services import KEY_GROUPS
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # Each tries its script on a desk of its own.
 after = partial(registry.after, aside=True)
@@ -54,7 +54,7 @@ Done = subprocess.CompletedProcess[str]
 class Desk:
     """A folder of its own with copies of some files, in which scripts are tried."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
+    def __init__(self, site: StackSite, folder: Path) -> None:
         """Take the folder; the environment is the site's."""
         self.folder = folder
         self.environment = site.environment
@@ -150,7 +150,7 @@ class Desk:
 
 
 @contextmanager
-def desk(site: Site, *files: str) -> Iterator[Desk]:
+def desk(site: StackSite, *files: str) -> Iterator[Desk]:
     """A fresh folder with copies of the site's files of these names."""
     base = Path(tempfile.mkdtemp(dir=site.folder.parent, prefix="desk-"))
     try:
@@ -164,37 +164,37 @@ def desk(site: Site, *files: str) -> Iterator[Desk]:
 
 
 @after("admin-token")
-def the_token_script_says_what_it_did(site: Site) -> None:
+def the_token_script_says_what_it_did(site: StackSite) -> None:
     """The script says that it has created the file, and the next time that it has kept it."""
     says_what_it_did(site, "admin-token", *TOKEN)
 
 
 @after("admin-token")
-def the_token_script_refuses_what_it_cannot_use(site: Site) -> None:
+def the_token_script_refuses_what_it_cannot_use(site: StackSite) -> None:
     """A file without a usable token or seed is refused, and stays as it is."""
     refuses_incomplete(site, *TOKEN)
 
 
 @after("admin-token")
-def the_token_script_leaves_nothing_half_made(site: Site) -> None:
+def the_token_script_leaves_nothing_half_made(site: StackSite) -> None:
     """When the script cannot finish, there is no token, and nothing else is left."""
     leaves_nothing(site, *TOKEN, programs=("openssl", "ln"))
 
 
 @after("credentials")
-def the_credentials_script_says_what_it_did(site: Site) -> None:
+def the_credentials_script_says_what_it_did(site: StackSite) -> None:
     """The script says that it has created the file, and the next time that it has kept it."""
     says_what_it_did(site, "credentials", *CREDENTIALS)
 
 
 @after("credentials")
-def the_credentials_script_refuses_what_it_cannot_use(site: Site) -> None:
+def the_credentials_script_refuses_what_it_cannot_use(site: StackSite) -> None:
     """A file without one of the credentials is refused, and stays as it is."""
     refuses_incomplete(site, *CREDENTIALS)
 
 
 @after("credentials")
-def an_older_file_is_given_what_it_lacks(site: Site) -> None:
+def an_older_file_is_given_what_it_lacks(site: StackSite) -> None:
     """A file from before the mail catcher's login gets one, below what it holds; once."""
     script, file = CREDENTIALS
     with desk(site, *CREDENTIALS) as place:
@@ -221,7 +221,7 @@ def an_older_file_is_given_what_it_lacks(site: Site) -> None:
 
 
 @after("credentials")
-def lost_files_are_made_again(site: Site) -> None:
+def lost_files_are_made_again(site: StackSite) -> None:
     """From the copies in secrets/, unless those are damaged."""
     for script, file in (TOKEN, CREDENTIALS):
         with desk(site, script, file) as place:
@@ -243,7 +243,7 @@ def lost_files_are_made_again(site: Site) -> None:
 
 
 @after("credentials")
-def the_last_copy_of_a_password_is_kept(site: Site) -> None:
+def the_last_copy_of_a_password_is_kept(site: StackSite) -> None:
     """Whether the file or the copy is another's."""
     script, file = CREDENTIALS
     with desk(site, script, file) as place:
@@ -266,7 +266,7 @@ def the_last_copy_of_a_password_is_kept(site: Site) -> None:
 
 
 @after("credentials")
-def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
+def the_credentials_script_leaves_nothing_half_made(site: StackSite) -> None:
     """When the script cannot finish, it fails, and nothing half-made is left."""
     leaves_nothing(site, *CREDENTIALS, programs=("openssl", "ln"))
     for program in ("mv", "chmod"):
@@ -277,7 +277,7 @@ def the_credentials_script_leaves_nothing_half_made(site: Site) -> None:
 
 
 @after("credentials")
-def secret_files_are_made_again(site: Site) -> None:
+def secret_files_are_made_again(site: StackSite) -> None:
     """The files in secrets/ follow the credentials, whatever was there, and are closed again."""
     with desk(site, *CREDENTIALS) as place:
         folder = place.folder / "secrets"
@@ -296,7 +296,7 @@ def secret_files_are_made_again(site: Site) -> None:
             assert path.read_bytes() == expected, f"secrets/{path.name}"
 
 
-def says_what_it_did(site: Site, block: str, script: str, file: str) -> None:
+def says_what_it_did(site: StackSite, block: str, script: str, file: str) -> None:
     """The script's words on both occasions; an open file is closed again."""
     assert site.outputs[block].strip() == f"{file}: created", site.outputs[block]
     with desk(site, script, file) as place:
@@ -306,7 +306,7 @@ def says_what_it_did(site: Site, block: str, script: str, file: str) -> None:
         assert not place.temporary(), place.temporary()
 
 
-def refuses_incomplete(site: Site, script: str, file: str) -> None:
+def refuses_incomplete(site: StackSite, script: str, file: str) -> None:
     """Each of the file's lines is missed."""
     lines = (site.folder / file).read_text().splitlines()
     for missing in lines:
@@ -318,7 +318,7 @@ def refuses_incomplete(site: Site, script: str, file: str) -> None:
             assert (place.folder / file).read_text() == text
 
 
-def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]) -> None:
+def leaves_nothing(site: StackSite, script: str, file: str, programs: tuple[str, ...]) -> None:
     """When one of the programs fails the file is not made; nor through a dangling link."""
     for program in programs:
         with desk(site, script) as place:
@@ -335,7 +335,7 @@ def leaves_nothing(site: Site, script: str, file: str, programs: tuple[str, ...]
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_script_says_what_it_did(site: Site) -> None:
+def the_bucket_script_says_what_it_did(site: StackSite) -> None:
     """The script says that it has created the bucket, and the next time that it has kept it."""
     for block in ("bucket-native", "bucket-docker"):
         said = site.outputs.get(block, "bucket parsec: created, with object lock")
@@ -352,7 +352,7 @@ def the_bucket_script_says_what_it_did(site: Site) -> None:
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
+def the_bucket_script_refuses_what_it_cannot_use(site: StackSite) -> None:
     """Without credentials, a store or the right keys, and for an unlocked bucket, it says why."""
     script = BUCKET[0]
     with desk(site, script) as place:
@@ -377,7 +377,7 @@ def the_bucket_script_refuses_what_it_cannot_use(site: Site) -> None:
 
 
 @contextmanager
-def another_bucket(site: Site) -> Iterator[str]:
+def another_bucket(site: StackSite) -> Iterator[str]:
     """The name of a bucket that does not exist yet, and is removed afterwards."""
     from botocore.exceptions import ClientError
 
@@ -396,7 +396,7 @@ def use_bucket(place: Desk, name: str) -> None:
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_script_waits_for_nobody(site: Site) -> None:
+def the_bucket_script_waits_for_nobody(site: StackSite) -> None:
     """The script waits 20 s for an answer, and its keys never stand on a command line."""
     with desk(site, *BUCKET) as place:
         spied = place.failing("curl", 'printf "%s " "$@" >arguments; cat >/dev/null; exit 28')
@@ -411,7 +411,7 @@ def the_bucket_script_waits_for_nobody(site: Site) -> None:
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_script_says_what_the_store_answers(site: Site) -> None:
+def the_bucket_script_says_what_the_store_answers(site: StackSite) -> None:
     """Of a store that answers in no known way the script says how, and claims no lock."""
     for answers, words in (
         ("printf '\\n503'", "answered 503 to the question for the bucket parsec"),
@@ -429,7 +429,7 @@ PING = ("ping-mailhog.sh", "parsec-credentials.env", "custom-ca.crt")
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def the_mail_script_says_where_it_arrived(site: Site) -> None:
+def the_mail_script_says_where_it_arrived(site: StackSite) -> None:
     """The script names the inbox; without a catcher, or without its inbox, it says so."""
     script, ports = PING[0], site.stack.ports
     inbox = f"https://localhost:{ports['INBOX']}"
@@ -448,7 +448,7 @@ def the_mail_script_says_where_it_arrived(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def the_mail_script_names_what_is_missing(site: Site) -> None:
+def the_mail_script_names_what_is_missing(site: StackSite) -> None:
     """Without the CA or the login the script names the script that makes it."""
     for missing, maker in ((PING[1], "gen-credentials.sh"), (PING[2], "setup-tls.sh")):
         with desk(site, *(name for name in PING if name != missing)) as place:
@@ -464,7 +464,7 @@ def the_mail_script_names_what_is_missing(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def the_mail_script_sends_what_the_page_says(site: Site) -> None:
+def the_mail_script_sends_what_the_page_says(site: StackSite) -> None:
     """The mail says from whom and to whom it is, and what it proves; the script says it arrived."""
     script, ports = PING[0], site.stack.ports
     with desk(site, *PING) as place:
@@ -480,7 +480,7 @@ def the_mail_script_sends_what_the_page_says(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def the_mail_script_is_patient(site: Site) -> None:
+def the_mail_script_is_patient(site: StackSite) -> None:
     """The script asks for some seconds, each time in both ways, and shows nobody the login."""
     script, inbox = PING[0], "https://localhost:8025"
     usual = {"STACK_SMTP_PORT": "", "STACK_INBOX_PORT": ""}
@@ -513,7 +513,7 @@ SERVICES = (
 )  # fmt: skip
 
 
-def made_of(site: Site) -> list[str]:
+def made_of(site: StackSite) -> list[str]:
     """The script, with all that it has made for the reader."""
     names = ("custom-ca", *SERVICES)
     made = [f"{name}.{ending}" for name in names for ending in ("key", "csr", "crt")]
@@ -531,7 +531,7 @@ def states(printed: str) -> dict[str, str]:
 
 
 @after("tls")
-def the_tls_script_says_what_it_did(site: Site) -> None:
+def the_tls_script_says_what_it_did(site: StackSite) -> None:
     """Each key and certificate is named as created, and the next time the certificates as kept."""
     names = ("custom-ca", *SERVICES)
     endings = [f"{name}.{ending}" for name in names for ending in ("key", "crt")]
@@ -546,7 +546,7 @@ def the_tls_script_says_what_it_did(site: Site) -> None:
 
 
 @after("tls")
-def public_files_are_readable(site: Site) -> None:
+def public_files_are_readable(site: StackSite) -> None:
     """Everybody can read certificates and signing requests, and keys that stood open are closed."""
     for name in made_of(site):
         if name.endswith((".crt", ".csr")):
@@ -562,7 +562,7 @@ def public_files_are_readable(site: Site) -> None:
 
 
 @after("tls")
-def what_changed_is_issued_anew(site: Site) -> None:
+def what_changed_is_issued_anew(site: StackSite) -> None:
     """A lost request or certificate is made again, and a new key gets a new certificate."""
     with desk(site, *made_of(site)) as place:
         (place.folder / "parsec-s3.csr").unlink()
@@ -581,7 +581,7 @@ def what_changed_is_issued_anew(site: Site) -> None:
 
 
 @after("tls")
-def another_authority_signs_all_anew(site: Site) -> None:
+def another_authority_signs_all_anew(site: StackSite) -> None:
     """With another CA every certificate is issued again, under keys that stay."""
     with desk(site, *made_of(site)) as place:
         keys = {path.name: path.read_bytes() for path in place.folder.glob("parsec-*.key")}
@@ -598,7 +598,7 @@ def another_authority_signs_all_anew(site: Site) -> None:
 
 
 @after("tls")
-def what_expires_is_renewed(site: Site) -> None:
+def what_expires_is_renewed(site: StackSite) -> None:
     """What ends within 30 days is renewed, and what lasts a little longer is kept."""
     from checks.certificates import expiring
 
@@ -614,7 +614,7 @@ def what_expires_is_renewed(site: Site) -> None:
 
 
 @after("tls")
-def names_can_be_added(site: Site) -> None:
+def names_can_be_added(site: StackSite) -> None:
     """TLS_NAMES adds names and addresses to what clients reach, not to the object store."""
     from checks.certificates import names_in
 
@@ -635,7 +635,7 @@ def names_can_be_added(site: Site) -> None:
 
 
 @after("tls")
-def broken_keys_are_refused(site: Site) -> None:
+def broken_keys_are_refused(site: StackSite) -> None:
     """A key that cannot be used is never replaced."""
     with desk(site, *made_of(site)) as place:
         key = place.folder / "parsec-proxy.key"
@@ -646,7 +646,7 @@ def broken_keys_are_refused(site: Site) -> None:
 
 
 @after("tls")
-def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
+def the_tls_script_leaves_nothing_half_made(site: StackSite) -> None:
     """When the script cannot finish, it fails, says why, and leaves nothing half-made."""
     with desk(site, TLS) as place:
         place.refuses(TLS, "openssl is missing", **place.bare())
@@ -665,7 +665,7 @@ def the_tls_script_leaves_nothing_half_made(site: Site) -> None:
 
 
 @after("tls")
-def a_key_of_another_run_is_kept(site: Site) -> None:
+def a_key_of_another_run_is_kept(site: StackSite) -> None:
     """A key that another run has made in the meantime is not replaced, nor given a certificate."""
     with desk(site, TLS) as place:
         key = site.folder / "parsec-proxy.key"
@@ -678,7 +678,7 @@ def a_key_of_another_run_is_kept(site: Site) -> None:
 
 
 @after("tls")
-def the_authority_cannot_sign_for_others(site: Site) -> None:
+def the_authority_cannot_sign_for_others(site: StackSite) -> None:
     """Whoever has the CA's key cannot pretend to be another site to those who trust the CA."""
     sign = (
         "echo subjectAltName=DNS:www.example.com >names; "
@@ -692,7 +692,7 @@ def the_authority_cannot_sign_for_others(site: Site) -> None:
 
 
 @after("tls")
-def what_is_no_certificate_is_kept(site: Site) -> None:
+def what_is_no_certificate_is_kept(site: StackSite) -> None:
     """What somebody has put in a certificate's place, and is none, is named and not replaced."""
     for name in ("custom-ca", "parsec-proxy"):
         with desk(site, *made_of(site)) as place:
@@ -702,7 +702,7 @@ def what_is_no_certificate_is_kept(site: Site) -> None:
 
 
 @after("tls")
-def certificates_of_another_ca_are_kept(site: Site) -> None:
+def certificates_of_another_ca_are_kept(site: StackSite) -> None:
     """The proxy's certificate may be another CA's: it is kept. Others must be this CA's."""
     with desk(site, *made_of(site)) as place, desk(site, TLS) as elsewhere:
         elsewhere.succeeds(TLS)
@@ -725,7 +725,7 @@ def certificates_of_another_ca_are_kept(site: Site) -> None:
 
 
 @after("tls")
-def an_interruption_leaves_nothing(site: Site) -> None:
+def an_interruption_leaves_nothing(site: StackSite) -> None:
     """Ended by a signal, the script removes its work; what a killed one has left goes next day."""
     with desk(site, TLS) as place:
         path = place.failing("openssl", "sleep 20")
@@ -752,7 +752,7 @@ def an_interruption_leaves_nothing(site: Site) -> None:
 
 
 @after("tls")
-def keys_are_handed_over(site: Site) -> None:
+def keys_are_handed_over(site: StackSite) -> None:
     """Root opens each key to the group of its container; anybody else is told to run it as root."""
     said = site.outputs["tls"]
     if os.geteuid() != 0:
@@ -778,7 +778,7 @@ def keys_are_handed_over(site: Site) -> None:
 
 
 @after("services-executable-native")
-def the_watch_ends_a_silent_server(site: Site) -> None:
+def the_watch_ends_a_silent_server(site: StackSite) -> None:
     """A running server that leaves four questions in a row unanswered is killed, and no other."""
     assert kills(site, ["silent"] * 3) == 0
     assert kills(site, ["silent"] * 7) == 1
@@ -787,7 +787,7 @@ def the_watch_ends_a_silent_server(site: Site) -> None:
     assert kills(site, ["stopped"] * 5) == 0
 
 
-def kills(site: Site, states: list[str]) -> int:
+def kills(site: StackSite, states: list[str]) -> int:
     """How often the watch kills a server whose states, one for each question, are these."""
     with desk(site, "watch-parsec-server", "parsec-native.env") as place:
         (place.folder / "states").write_text("".join(f"{state}\n" for state in states))
@@ -810,7 +810,7 @@ def kills(site: Site, states: list[str]) -> int:
 
 
 @after("migrate-native", "migrate-docker")
-def a_failed_migration_fails(site: Site) -> None:
+def a_failed_migration_fails(site: StackSite) -> None:
     """The command fails when the server marks a migration as failed, and only then."""
     files = ("parsec-native.env", "parsec-credentials.env", "parsec-db.env")
     command = site.commands[f"migrate-{site.flavour}"]
@@ -824,7 +824,7 @@ def a_failed_migration_fails(site: Site) -> None:
 
 
 @after("wait-native")
-def the_database_is_waited_for(site: Site) -> None:
+def the_database_is_waited_for(site: StackSite) -> None:
     """The command asks the database five times a second until it accepts connections."""
     with desk(site, *CLIENT) as place:
         asks = 'echo "$@" "$PGSSLMODE" "$PGPORT" >>asked; [ "$(wc -l <asked)" -ge 3 ]'
@@ -838,7 +838,7 @@ def the_database_is_waited_for(site: Site) -> None:
 
 
 @after("wait-native")
-def clients_of_the_database_are_not_fooled(site: Site) -> None:
+def clients_of_the_database_are_not_fooled(site: StackSite) -> None:
     """Who takes the database's port is told no password, and is not taken for the database."""
     for certificate in ("", foreign()):
         with desk(site, *CLIENT) as place, Squatter(certificate) as squatter:
@@ -853,7 +853,7 @@ def clients_of_the_database_are_not_fooled(site: Site) -> None:
 
 
 @after("wait-native")
-def a_client_of_the_database_needs_a_name(site: Site) -> None:
+def a_client_of_the_database_needs_a_name(site: StackSite) -> None:
     """Without a program the script says that it wants one; what it is given goes to the program."""
     with desk(site, *CLIENT) as place:
         done = place.run("database-client")

@@ -24,7 +24,7 @@ from checks.services import (
 )
 from parsec_stack import docker, native, probes, store
 from parsec_stack.services import FILER_STEP
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 # In its container SeaweedFS has its usual ports, and those of S3 and the console plus 10000.
 CONTAINER_PORTS = {9333, 19333, 9340, 19340, 8888, 18888, 19000, 19090}
@@ -38,7 +38,7 @@ LOST = "docs-test-lost"
 
 
 @after("start-native", "start-docker")
-def the_stores_parts_trust_nobody(site: Site) -> None:
+def the_stores_parts_trust_nobody(site: StackSite) -> None:
     """Each port of the store's own parts answers the inner pair alone; no other is open."""
     host, inner, outer = ports_of(site)
     open_here = set(listening(site))
@@ -50,7 +50,7 @@ def the_stores_parts_trust_nobody(site: Site) -> None:
         assert in_the_clear(host, port) in ("", "400"), f"port {port} answers without TLS"
 
 
-def ports_of(site: Site) -> tuple[str, set[int], set[int]]:
+def ports_of(site: StackSite) -> tuple[str, set[int], set[int]]:
     """Where this machine reaches the store, the ports of its parts, and those for others."""
     if site.flavour == "native":
         ports = {port for name, port in native.ports(site.stack) if name == "parsec-s3"}
@@ -63,7 +63,7 @@ def ports_of(site: Site) -> tuple[str, set[int], set[int]]:
     return address, CONTAINER_PORTS, {9000, 9090}
 
 
-def listening(site: Site) -> Iterator[int]:
+def listening(site: StackSite) -> Iterator[int]:
     """Every TCP port on which the store listens."""
     import psutil
 
@@ -81,12 +81,12 @@ def listening(site: Site) -> Iterator[int]:
                 yield int(local.rpartition(":")[2], 16)
 
 
-def process(site: Site) -> int:
+def process(site: StackSite) -> int:
     """The process of SeaweedFS that supervisord runs."""
     return int(native.supervisor(site.stack).getProcessInfo("parsec-s3")["pid"])
 
 
-def answers(site: Site, host: str, port: int, pair: str) -> bool:
+def answers(site: StackSite, host: str, port: int, pair: str) -> bool:
     """Does the port answer somebody with this key and certificate, or with none?"""
     context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
     context.check_hostname = False  # the address in the container's network is in no certificate
@@ -115,7 +115,7 @@ def in_the_clear(host: str, port: int) -> str:
 
 
 @after("start-native")
-def the_stores_sockets_are_its_users(site: Site) -> None:
+def the_stores_sockets_are_its_users(site: StackSite) -> None:
     """SeaweedFS's sockets lie in the folder, but for five, and nobody else can open any."""
     import psutil
 
@@ -129,7 +129,7 @@ def the_stores_sockets_are_its_users(site: Site) -> None:
         assert not mode & 0o077, f"{path} has mode {mode:o}"
 
 
-def asked_inside(site: Site, part: str, method: str, path: str, body: bytes = b"") -> int:
+def asked_inside(site: StackSite, part: str, method: str, path: str, body: bytes = b"") -> int:
     """The status that a part of the store answers to a request made with the inner pair."""
     host, _, _ = ports_of(site)
     steps = {"master": 1, "filer": FILER_STEP}
@@ -146,7 +146,7 @@ def asked_inside(site: Site, part: str, method: str, path: str, body: bytes = b"
 
 
 @after("start-native", "start-docker")
-def what_is_not_ours_in_the_store_is_found(site: Site) -> None:
+def what_is_not_ours_in_the_store_is_found(site: StackSite) -> None:
     """An S3 user and a bucket's policy that somebody has planted are named; else all is well."""
     tree = partial(flavour_of(site).tree_of_store, site.stack)
     assert not store.trouble(site.stack, tree)
@@ -176,7 +176,7 @@ def what_is_not_ours_in_the_store_is_found(site: Site) -> None:
 
 
 @after("start-native", "start-docker")
-def what_the_store_has_lost_is_noticed(site: Site) -> None:
+def what_the_store_has_lost_is_noticed(site: StackSite) -> None:
     """A bucket whose volumes are deleted is told from a whole one, and so is a missing one."""
     client = object_store(site)
     assert store.loss(site.stack, LOST) == f"the bucket {LOST} is gone"
@@ -196,7 +196,7 @@ def what_the_store_has_lost_is_noticed(site: Site) -> None:
 
 
 @after("start-native", "start-docker", "minio-docker")
-def the_store_offers_suites_of_today(site: Site) -> None:
+def the_store_offers_suites_of_today(site: StackSite) -> None:
     """With TLS 1.2 the object store and its console offer only authenticated encryption."""
     for port in ("S3", "S3_CONSOLE"):
         known = TLS12_SUITES | OTHER_TLS12_SUITES
@@ -206,7 +206,7 @@ def the_store_offers_suites_of_today(site: Site) -> None:
 
 
 @after("store-users-native", "store-users-docker")
-def nobody_else_has_a_key(site: Site) -> None:
+def nobody_else_has_a_key(site: StackSite) -> None:
     """SeaweedFS's shell is let in by the inner pair, and names one user, the one of our file."""
     said = (site.outputs.get("store-users-native") or site.outputs["store-users-docker"]).split()
     assert said[said.index("Users:") + 1] == "1", said

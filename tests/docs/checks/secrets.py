@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 
 from checks.common import after, mode, unchanged_by, values
+from guidewalk import processes
 from parsec_stack import docker, redact
 from parsec_stack.flavour import flavour_of
 from parsec_stack.services import SERVICES
-from parsec_stack.verify import compose, env_files, processes
-from parsec_stack.verify.site import Site
+from parsec_stack.verify import compose, env_files
+from parsec_stack.verify.site import StackSite
 
 MIN_SECRET = 20
 # As many letters and digits as the keys of S3 services have, and as much as nobody guesses.
@@ -54,32 +55,32 @@ ENV_FILES = (
 
 
 @after("admin-token")
-def the_token_is_complete_and_private(site: Site) -> None:
+def the_token_is_complete_and_private(site: StackSite) -> None:
     """The token and the seed are long, and in a file that its owner alone can read."""
     complete_and_private(site.folder / "parsec-admin-token.env", TOKEN_NAMES)
 
 
 @after("admin-token")
-def the_token_is_never_printed(site: Site) -> None:
+def the_token_is_never_printed(site: StackSite) -> None:
     """Neither token nor seed is printed."""
     never_printed(site, "admin-token", "parsec-admin-token.env")
 
 
 @after("admin-token")
-def the_token_stays(site: Site) -> None:
+def the_token_stays(site: StackSite) -> None:
     """Running it again overwrites nothing."""
     unchanged_by(site, "gen-admin-token.sh", ["parsec-admin-token.env"])
 
 
 @after("credentials")
-def the_credentials_are_complete_and_private(site: Site) -> None:
+def the_credentials_are_complete_and_private(site: StackSite) -> None:
     """The credentials are complete, and in a file that its owner alone can read."""
     complete_and_private(site.folder / "parsec-credentials.env", set(CREDENTIALS))
     assert values(site.folder / "parsec-credentials.env")["S3_CONSOLE_USER"] == "parsec"
 
 
 @after("credentials")
-def the_credentials_need_no_quoting(site: Site) -> None:
+def the_credentials_need_no_quoting(site: StackSite) -> None:
     """The credentials are of letters and digits, so no file has to quote them."""
     for name, value in values(site.folder / "parsec-credentials.env").items():
         assert value.isascii(), name
@@ -87,19 +88,19 @@ def the_credentials_need_no_quoting(site: Site) -> None:
 
 
 @after("credentials")
-def the_credentials_are_never_printed(site: Site) -> None:
+def the_credentials_are_never_printed(site: StackSite) -> None:
     """No credential is printed."""
     never_printed(site, "credentials", "parsec-credentials.env")
 
 
 @after("credentials")
-def the_credentials_stay(site: Site) -> None:
+def the_credentials_stay(site: StackSite) -> None:
     """Running it again overwrites nothing."""
     unchanged_by(site, "gen-credentials.sh", ["parsec-credentials.env"])
 
 
 @after("credentials")
-def secret_files_hold_the_credentials(site: Site) -> None:
+def secret_files_hold_the_credentials(site: StackSite) -> None:
     """The folder secrets/ is private and holds the same credentials, for containers."""
     folder = site.folder / "secrets"
     assert mode(folder) == 0o700, f"secrets/ has mode {mode(folder):o}"
@@ -123,7 +124,7 @@ def secret_files_hold_the_credentials(site: Site) -> None:
 
 
 @after("credentials")
-def env_files_agree(site: Site) -> None:
+def env_files_agree(site: StackSite) -> None:
     """All env files together mean the same to bash and to compose."""
     files = list(ENV_FILES)
     if site.flavour == "native":
@@ -136,7 +137,7 @@ def env_files_agree(site: Site) -> None:
 
 
 @after("status-native", "check-docker")
-def command_lines_show_no_secret(site: Site) -> None:
+def command_lines_show_no_secret(site: StackSite) -> None:
     """No other user of the machine sees a secret in the list of processes."""
     lines = list(command_lines(site))
     assert any("parsec" in line and "run" in line for line in lines), "no service is seen"
@@ -147,7 +148,7 @@ def command_lines_show_no_secret(site: Site) -> None:
 
 
 @after("start-native")
-def what_services_write_is_private(site: Site) -> None:
+def what_services_write_is_private(site: StackSite) -> None:
     """Other users of the machine can read neither the services' logs nor their data."""
     written = [site.folder / "data", *(site.folder / "log" / f"{name}.log" for name in SERVICES)]
     for path in written:
@@ -155,7 +156,7 @@ def what_services_write_is_private(site: Site) -> None:
 
 
 @after("restart-native", "restart-docker")
-def logs_are_shown_without_secrets(site: Site) -> None:
+def logs_are_shown_without_secrets(site: StackSite) -> None:
     """What invoke logs prints of the services holds no secret, although one of them logs one."""
     known = redact.of_stack(site.stack)
     flavour = flavour_of(site.stack)
@@ -166,7 +167,7 @@ def logs_are_shown_without_secrets(site: Site) -> None:
         assert not known.leak(text), f"the log of {name} shows a secret of {known.leak(text)}"
 
 
-def command_lines(site: Site) -> Iterator[str]:
+def command_lines(site: StackSite) -> Iterator[str]:
     """The command line of each process of the services."""
     if site.flavour == "docker":
         for container in docker.containers(site.stack).values():
@@ -185,7 +186,7 @@ def complete_and_private(path: Path, names: set[str]) -> None:
         assert len(value) == LENGTHS[name], f"{name} has {len(value)} characters"
 
 
-def never_printed(site: Site, block: str, file: str) -> None:
+def never_printed(site: StackSite, block: str, file: str) -> None:
     """No long value of the env file is in what the block has printed."""
     for name, value in values(site.folder / file).items():
         if len(value) >= MIN_SECRET:
@@ -193,7 +194,7 @@ def never_printed(site: Site, block: str, file: str) -> None:
 
 
 @after("open-secrets", aside=True)
-def open_secrets_are_found(site: Site) -> None:
+def open_secrets_are_found(site: StackSite) -> None:
     """No key and no credentials are open to all users; the command would print those that are."""
     assert not site.outputs["open-secrets"].strip()
     secret = ["a-credentials.env", "a-token.env", "a.key"]

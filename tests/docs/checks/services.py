@@ -19,7 +19,7 @@ from parsec_stack.engine import engine
 from parsec_stack.flavour import Flavour
 from parsec_stack.readiness import is_ready
 from parsec_stack.services import SERVICES, SUPPORTING, usual_ports
-from parsec_stack.verify.site import Site
+from parsec_stack.verify.site import StackSite
 
 POLL = 0.05
 # What supervisord keeps up, and how much of the server's log the guide shows beside it.
@@ -52,12 +52,12 @@ OTHER_TLS12_SUITES = {
 }
 
 
-def flavour_of(site: Site) -> Flavour:
+def flavour_of(site: StackSite) -> Flavour:
     """How this flavour's services are run."""
     return flavour.flavour_of(site.stack)
 
 
-def await_ready(site: Site, services: Iterable[str]) -> None:
+def await_ready(site: StackSite, services: Iterable[str]) -> None:
     """Wait until the services are ready; AssertionError naming those that will not be."""
     waiting = list(services)
     deadline = time.monotonic() + site.patience
@@ -71,14 +71,14 @@ def await_ready(site: Site, services: Iterable[str]) -> None:
         time.sleep(POLL)
 
 
-def see_ready(site: Site, services: Iterable[str]) -> None:
+def see_ready(site: StackSite, services: Iterable[str]) -> None:
     """See that the services are ready, for which Docker's commands have waited themselves."""
     if site.flavour == "docker":
         see_health(site)
     await_ready(site, services)
 
 
-def see_health(site: Site) -> None:
+def see_health(site: StackSite) -> None:
     """See that all containers are healthy now."""
     found = engine().containers.list(all=True, sparse=True, filters=docker.mine(site.stack))
     others = [
@@ -89,19 +89,19 @@ def see_health(site: Site) -> None:
     assert not others, f"not healthy when the command ends: {', '.join(others)}"
 
 
-def see_starts(site: Site, starts: dict[str, set[int]]) -> None:
+def see_starts(site: StackSite, starts: dict[str, set[int]]) -> None:
     """Add when supervisord has last started each service."""
     for info in native.supervisor(site.stack).getAllProcessInfo():
         starts[info["name"]].add(info["start"])
 
 
-def log_end(site: Site, service: str) -> str:
+def log_end(site: StackSite, service: str) -> str:
     """What the service has said last."""
     return logs.for_people(flavour_of(site).log_tail(site.stack, service, 3), 3)
 
 
 @after("services-executable-native")
-def an_interrupted_start_is_made_good(site: Site) -> None:
+def an_interrupted_start_is_made_good(site: StackSite) -> None:
     """What an interrupted first start has left of the database does not hinder the next."""
     left = site.folder / "data" / "postgres" / "new"
     for folder in (left.parent.parent, left.parent, left):
@@ -110,13 +110,13 @@ def an_interrupted_start_is_made_good(site: Site) -> None:
 
 
 @after("up-native", "up-docker", prepares=True)
-def supporting_services_answer(site: Site) -> None:
+def supporting_services_answer(site: StackSite) -> None:
     """Every service but the Parsec server becomes ready, with Docker before the command ends."""
     see_ready(site, SUPPORTING)
 
 
 @after("migrate-native", "migrate-docker")
-def the_schema_is_complete(site: Site) -> None:
+def the_schema_is_complete(site: StackSite) -> None:
     """The database has every migration that the server brings."""
     own = flavour_of(site)
     applied = own.migrations(site.stack) or []
@@ -125,7 +125,7 @@ def the_schema_is_complete(site: Site) -> None:
 
 
 @after("install-native")
-def the_named_version_is_installed(site: Site) -> None:
+def the_named_version_is_installed(site: StackSite) -> None:
     """The Parsec server that is installed is of the version that the guide is about."""
     from parsec_stack import versions
     from parsec_stack.stack import ROOT
@@ -135,17 +135,17 @@ def the_named_version_is_installed(site: Site) -> None:
 
 
 @after("stop-server-native", "stop-server-docker")
-def nobody_can_write(site: Site) -> None:
+def nobody_can_write(site: StackSite) -> None:
     """The server is stopped before the database is written into a file."""
     assert not probes.listens(site.stack.ports["SERVER"]), "the server still answers"
 
 
-def trust_of(site: Site) -> ssl.SSLContext:
+def trust_of(site: StackSite) -> ssl.SSLContext:
     """A TLS client that trusts the site's CA alone."""
     return ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
 
 
-def in_database(site: Site, query: str, trust: ssl.SSLContext | bool) -> None:
+def in_database(site: StackSite, query: str, trust: ssl.SSLContext | bool) -> None:
     """Run the query on the server's database as the server's user, with such a TLS or none."""
     import asyncio
 
@@ -166,7 +166,7 @@ def in_database(site: Site, query: str, trust: ssl.SSLContext | bool) -> None:
 
 
 @after("wait-native", "up-docker")
-def the_database_speaks_tls_alone(site: Site) -> None:
+def the_database_speaks_tls_alone(site: StackSite) -> None:
     """At its port PostgreSQL takes the right password by TLS 1.3 alone."""
     import asyncpg
 
@@ -183,7 +183,7 @@ def the_database_speaks_tls_alone(site: Site) -> None:
 
 
 @after("restart-native", "restart-docker", prepares=True)
-def what_was_written_is_there_after_a_restore(site: Site) -> None:
+def what_was_written_is_there_after_a_restore(site: StackSite) -> None:
     """What a client wrote before the backup can be read again."""
     from parsec_stack import smoke
 
@@ -191,7 +191,7 @@ def what_was_written_is_there_after_a_restore(site: Site) -> None:
     smoke.read_back(site.stack, smoke.Traces.from_json(WRITTEN[site.flavour]), site.patience)
 
 
-def object_store(site: Site, **changes: str) -> Any:
+def object_store(site: StackSite, **changes: str) -> Any:
     """A boto3 client with the stack's credentials."""
     import boto3
     from botocore.config import Config
@@ -223,7 +223,7 @@ def refused(*codes: str) -> Iterator[None]:
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_is_locked(site: Site) -> None:
+def the_bucket_is_locked(site: StackSite) -> None:
     """An object that is retained cannot be deleted, and an overwritten one keeps its versions."""
     from datetime import UTC, datetime, timedelta
 
@@ -244,7 +244,7 @@ def the_bucket_is_locked(site: Site) -> None:
 
 
 @after("bucket-native", "bucket-docker")
-def the_object_store_refuses_strangers(site: Site) -> None:
+def the_object_store_refuses_strangers(site: StackSite) -> None:
     """Without the right keys the object store says nothing."""
     with refused("SignatureDoesNotMatch"):
         object_store(site, S3_SECRET_KEY="0" * 40).list_objects_v2(Bucket=BUCKET)
@@ -253,13 +253,13 @@ def the_object_store_refuses_strangers(site: Site) -> None:
 
 
 @after("bucket-native", "bucket-docker")
-def the_bucket_stays(site: Site) -> None:
+def the_bucket_stays(site: StackSite) -> None:
     """Creating the bucket again keeps it."""
     unchanged_by(site, "create-bucket.sh", [])
     the_bucket_is_locked(site)
 
 
-def console_shown(site: Site, password: str) -> str:
+def console_shown(site: StackSite, password: str) -> str:
     """The path of the console's page that a browser sees which logs in with this password.
 
     It is told without the one below which the whole console lies.
@@ -283,7 +283,7 @@ def console_shown(site: Site, password: str) -> str:
 
 
 @after("bucket-native", "bucket-docker")
-def the_console_asks_for_a_login(site: Site) -> None:
+def the_console_asks_for_a_login(site: StackSite) -> None:
     """The console lets in who has its password, over TLS, and nobody else."""
     known = values(site.folder / "parsec-credentials.env")["S3_CONSOLE_PASSWORD"]
     assert console_shown(site, known) != "/login"
@@ -295,7 +295,7 @@ def the_console_asks_for_a_login(site: Site) -> None:
 
 
 @after("console-native", "console-docker")
-def the_console_is_where_the_page_says(site: Site) -> None:
+def the_console_is_where_the_page_says(site: StackSite) -> None:
     """The address that the command prints leads to the console's login."""
     from urllib.parse import urlsplit
 
@@ -307,13 +307,13 @@ def the_console_is_where_the_page_says(site: Site) -> None:
 
 
 @after("start-native", "start-docker", prepares=True)
-def the_server_answers(site: Site) -> None:
+def the_server_answers(site: StackSite) -> None:
     """The Parsec server becomes ready, with its database; with Docker before the command ends."""
     see_ready(site, SERVICES)
 
 
 @after("start-native", "start-docker")
-def services_listen_on_loopback_alone(site: Site) -> None:
+def services_listen_on_loopback_alone(site: StackSite) -> None:
     """No service can be reached from another machine; with Docker the proxy can."""
     if site.flavour == "native":
         open_to_all = [address for address in listening(site) if address.ip != "127.0.0.1"]
@@ -328,11 +328,11 @@ def services_listen_on_loopback_alone(site: Site) -> None:
             assert not outside or name == "parsec-proxy", f"{name} on {port['IP']}"
 
 
-def listening(site: Site) -> Iterator[Any]:
+def listening(site: StackSite) -> Iterator[Any]:
     """The addresses and ports on which the site's processes listen."""
     import psutil
 
-    from parsec_stack.verify import processes
+    from guidewalk import processes
 
     for process in processes.within(site.folder):
         with suppress(psutil.NoSuchProcess):  # some last for a moment only
@@ -353,9 +353,9 @@ def http_status(port: int, method: str, path: str) -> int:
 
 
 @after("start-native", "start-docker")
-def the_store_reports_nothing(site: Site) -> None:
+def the_store_reports_nothing(site: StackSite) -> None:
     """SeaweedFS has been told to send no statistics."""
-    from parsec_stack.verify import processes
+    from guidewalk import processes
 
     if site.flavour == "native":
         found = processes.within(site.folder)
@@ -369,7 +369,7 @@ def the_store_reports_nothing(site: Site) -> None:
 
 @after("restart-native", "restart-docker", "renew-restart-native", "renew-restart-docker",
        "unscale-docker", prepares=True)  # fmt: skip
-def everything_answers_again(site: Site) -> None:
+def everything_answers_again(site: StackSite) -> None:
     """All services become ready again, and the proxy finds the server."""
     see_ready(site, SERVICES)
     deadline = time.monotonic() + site.patience
@@ -379,7 +379,7 @@ def everything_answers_again(site: Site) -> None:
         time.sleep(POLL)
 
 
-def process_of(site: Site, service: str, other_than: int = 0) -> int:
+def process_of(site: StackSite, service: str, other_than: int = 0) -> int:
     """The process that supervisord runs for the service, once it runs one."""
     supervisor = native.supervisor(site.stack)
     deadline = time.monotonic() + site.patience
@@ -392,7 +392,7 @@ def process_of(site: Site, service: str, other_than: int = 0) -> int:
 
 
 @after("status-native")
-def the_status_shows_what_runs(site: Site) -> None:
+def the_status_shows_what_runs(site: StackSite) -> None:
     """Every service runs, and the end of the server's log follows."""
     lines = site.outputs["status-native"].splitlines()
     states = dict(line.split()[:2] for line in lines[: len(PROGRAMS)])
@@ -404,7 +404,7 @@ def the_status_shows_what_runs(site: Site) -> None:
 
 
 @after("status-native")
-def what_dies_is_restarted(site: Site) -> None:
+def what_dies_is_restarted(site: StackSite) -> None:
     """Services that are killed, all at once, come back, the store with today's options."""
     (site.folder / "data" / "s3" / "mini.options").write_text("s3.port=1\n")
     killed = {service: process_of(site, service) for service in SERVICES}
@@ -416,7 +416,7 @@ def what_dies_is_restarted(site: Site) -> None:
 
 
 @after("ping-mail-native", "ping-mail-docker")
-def the_mail_is_as_sent(site: Site) -> None:
+def the_mail_is_as_sent(site: StackSite) -> None:
     """The mail in the inbox says from whom and to whom it is, and what it proves."""
     mail = inbox.mails(site.stack)[0]
     assert mail["From"] == "ping@example.com", mail["From"]
@@ -426,7 +426,7 @@ def the_mail_is_as_sent(site: Site) -> None:
 
 
 @after("organization-api")
-def clients_can_work(site: Site) -> None:
+def clients_can_work(site: StackSite) -> None:
     """A client does its work, directly and through the proxy, and the server's own mail arrives."""
     from parsec_stack import smoke
 
@@ -434,7 +434,7 @@ def clients_can_work(site: Site) -> None:
 
 
 @after("bootstrap-cli")
-def the_link_has_been_used(site: Site) -> None:
+def the_link_has_been_used(site: StackSite) -> None:
     """The organization of the command-line client has its first user."""
     from parsec_stack import smoke
 
@@ -443,7 +443,7 @@ def the_link_has_been_used(site: Site) -> None:
     assert server.administrate("GET", path, token)["is_bootstrapped"]
 
 
-def client_address(site: Site, source: str, port: int) -> str:
+def client_address(site: StackSite, source: str, port: int) -> str:
     """What the server's log shows as the address of a client that claims to be another."""
     from guidewalk.tool import output_of
 
@@ -462,7 +462,7 @@ def client_address(site: Site, source: str, port: int) -> str:
 
 
 @after("proxy-check-native")
-def nobody_is_believed(site: Site) -> None:
+def nobody_is_believed(site: StackSite) -> None:
     """Without Docker the server believes no claim, neither a client's nor the proxy's."""
     ports = site.stack.ports
     assert "127.0.0.1:" in client_address(site, "127.0.0.2", ports["PROXY"])
@@ -470,7 +470,7 @@ def nobody_is_believed(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def plain_http_is_redirected(site: Site) -> None:
+def plain_http_is_redirected(site: StackSite) -> None:
     """Plain HTTP leads to the proxy's port, with Docker to the usual one."""
     import http.client
 
@@ -484,7 +484,7 @@ def plain_http_is_redirected(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker")
-def connections_to_the_server_are_kept(site: Site) -> None:
+def connections_to_the_server_are_kept(site: StackSite) -> None:
     """Many clients of the proxy need few connections to the server."""
     before = connections_to_the_server(site)
     for _ in range(30):
@@ -493,7 +493,7 @@ def connections_to_the_server_are_kept(site: Site) -> None:
     assert len(new) <= 10, f"{len(new)} connections for 30 requests"
 
 
-def connections_to_the_server(site: Site) -> set[int]:
+def connections_to_the_server(site: StackSite) -> set[int]:
     """The proxy's ends of its connections to the server, and of those that were closed just now."""
     if site.flavour == "docker":
         proxy = docker.containers(site.stack)["parsec-proxy"]
@@ -508,7 +508,7 @@ def connections_to_the_server(site: Site) -> set[int]:
     return {here.port for here, there in pairs if here and there and there.port == server_port}
 
 
-def accepted_suite(site: Site, suite: str, port: str = "SERVER") -> bool:
+def accepted_suite(site: StackSite, suite: str, port: str = "SERVER") -> bool:
     """Does the service at the port take a TLS 1.2 client that offers this suite alone?"""
     context = ssl.create_default_context(cafile=str(site.folder / "custom-ca.crt"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -516,7 +516,7 @@ def accepted_suite(site: Site, suite: str, port: str = "SERVER") -> bool:
     return handshake(site, context, port)
 
 
-def handshake(site: Site, context: ssl.SSLContext, port: str = "SERVER") -> bool:
+def handshake(site: StackSite, context: ssl.SSLContext, port: str = "SERVER") -> bool:
     """Does the service at the port take a client of this kind?"""
     with socket.create_connection(("localhost", site.stack.ports[port]), timeout=20) as plain:
         try:
@@ -527,7 +527,7 @@ def handshake(site: Site, context: ssl.SSLContext, port: str = "SERVER") -> bool
 
 
 @after("ciphers")
-def the_list_of_ciphers_takes_effect(site: Site) -> None:
+def the_list_of_ciphers_takes_effect(site: StackSite) -> None:
     """TLS 1.2 is spoken with the suites of the list, and with no other."""
     taken = {suite for suite in TLS12_SUITES if accepted_suite(site, suite)}
     assert taken == TLS12_SUITES, f"not taken: {', '.join(sorted(TLS12_SUITES - taken))}"
@@ -536,7 +536,7 @@ def the_list_of_ciphers_takes_effect(site: Site) -> None:
 
 
 @after("ciphers")
-def the_server_is_asked_for_nothing_else(site: Site) -> None:
+def the_server_is_asked_for_nothing_else(site: StackSite) -> None:
     """Who asks for the suite sends no request: the server logs none that it cannot read."""
     log = without_ansi(flavour_of(site).log_tail(site.stack, "parsec-server", 400))
     invalid = [line for line in log.splitlines() if "Invalid HTTP request" in line]
@@ -544,7 +544,7 @@ def the_server_is_asked_for_nothing_else(site: Site) -> None:
 
 
 @after("proxy-check-native", "proxy-check-docker", prepares=True)
-def clients_write_before_the_backup(site: Site) -> None:
+def clients_write_before_the_backup(site: StackSite) -> None:
     """A client can write with the new certificates; the backup that follows must hold it."""
     from parsec_stack import smoke
 
@@ -553,7 +553,7 @@ def clients_write_before_the_backup(site: Site) -> None:
 
 
 @after("stop-native", "stop-docker")
-def nothing_runs_after_the_stop(site: Site) -> None:
+def nothing_runs_after_the_stop(site: StackSite) -> None:
     """All ports are free again, and data and secrets are still there."""
     deadline = time.monotonic() + site.patience
     while taken := [name for name, port in site.stack.ports.items() if probes.listens(port)]:
@@ -571,7 +571,7 @@ def nothing_runs_after_the_stop(site: Site) -> None:
 
 
 @after("stop-native")
-def what_was_stopped_goes_on(site: Site) -> None:
+def what_was_stopped_goes_on(site: StackSite) -> None:
     """The commands that started the services and the server start them again, and end them."""
     for block in ("up-native", "wait-native", "start-native"):
         repeat(site, block)
@@ -580,7 +580,7 @@ def what_was_stopped_goes_on(site: Site) -> None:
     nothing_runs_after_the_stop(site)
 
 
-def repeat(site: Site, block: str) -> None:
+def repeat(site: StackSite, block: str) -> None:
     """Run the block's command again, which must succeed."""
     from guidewalk.tool import output_of
 

@@ -20,7 +20,7 @@ from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directi
 from guidewalk.tool import Said, output_of
 from parsec_stack.services import SEAWEEDFS_STEPS, usual_ports
 from parsec_stack.store import console_path
-from parsec_stack.verify.files import Files
+from parsec_stack.verify.files import StackFiles
 
 about = registry.about
 
@@ -78,7 +78,7 @@ class Call:
 class Stage:
     """A folder with all that the script finds, and programs that only note their calls."""
 
-    def __init__(self, files: Files, base: Path, script: str) -> None:
+    def __init__(self, files: StackFiles, base: Path, script: str) -> None:
         """Lay everything out."""
         self.script = script
         self.folder, self.notes, self.programs = base / "files", base / "notes", base / "programs"
@@ -156,13 +156,13 @@ class Stage:
 
 
 @contextmanager
-def stage(files: Files, script: str) -> Iterator[Stage]:
+def stage(files: StackFiles, script: str) -> Iterator[Stage]:
     """A stage for the script, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="stage-") as base:
         yield Stage(files, Path(base), script)
 
 
-def needs_its_settings(files: Files, script: str, names: Iterable[str]) -> None:
+def needs_its_settings(files: StackFiles, script: str, names: Iterable[str]) -> None:
     """Without any one of these files the script starts nothing."""
     for name in names:
         with stage(files, script) as place:
@@ -173,7 +173,7 @@ def needs_its_settings(files: Files, script: str, names: Iterable[str]) -> None:
 
 
 @about("run-parsec-postgres")
-def the_database_is_prepared_and_started(files: Files) -> None:
+def the_database_is_prepared_and_started(files: StackFiles) -> None:
     """The data are prepared with the password before each start, and are never begun anew."""
     with stage(files, "run-parsec-postgres") as place:
         data = place.folder / "data" / "postgres"
@@ -199,7 +199,7 @@ def the_database_is_prepared_and_started(files: Files) -> None:
 
 
 @about("run-parsec-postgres")
-def a_database_that_is_not_prepared_is_not_started(files: Files) -> None:
+def a_database_that_is_not_prepared_is_not_started(files: StackFiles) -> None:
     """When the data cannot be prepared, or somebody stops it meanwhile, nothing is started."""
     for then, status in (("exit 1", 1), ("kill -INT $PPID", 130), ("kill -TERM $PPID", 130)):
         with stage(files, "run-parsec-postgres") as place:
@@ -212,7 +212,7 @@ def a_database_that_is_not_prepared_is_not_started(files: Files) -> None:
 
 
 @about(*SCRIPTS)
-def root_starts_nothing(files: Files) -> None:
+def root_starts_nothing(files: StackFiles) -> None:
     """A service that root starts says that it must be somebody else, and does nothing."""
     for script in SCRIPTS:
         with stage(files, script) as place:
@@ -226,7 +226,7 @@ def root_starts_nothing(files: Files) -> None:
 
 
 @about("run-parsec-s3")
-def the_store_starts_as_the_page_says(files: Files) -> None:
+def the_store_starts_as_the_page_says(files: StackFiles) -> None:
     """SeaweedFS listens on loopback at the ports around its own, over TLS, and asks for keys."""
     port = MOVED["S3"]
     with stage(files, "run-parsec-s3") as place:
@@ -258,7 +258,7 @@ def the_store_starts_as_the_page_says(files: Files) -> None:
 
 
 @about("run-parsec-s3")
-def the_store_gets_its_secrets_by_its_environment(files: Files) -> None:
+def the_store_gets_its_secrets_by_its_environment(files: StackFiles) -> None:
     """The console's login is in the environment, and Go is told to leave out old suites."""
     with stage(files, "run-parsec-s3") as place:
         (weed,) = place.starts()
@@ -272,7 +272,7 @@ def the_store_gets_its_secrets_by_its_environment(files: Files) -> None:
 
 
 @about("run-parsec-s3")
-def the_store_is_never_started_open(files: Files) -> None:
+def the_store_is_never_started_open(files: StackFiles) -> None:
     """Without a usable pair for its inner parts SeaweedFS is not started, and a message says so."""
     with stage(files, "run-parsec-s3") as place:
         place.certify("other")
@@ -293,7 +293,7 @@ def the_store_is_never_started_open(files: Files) -> None:
 
 
 @about("run-parsec-s3")
-def the_stores_sockets_are_nobody_elses(files: Files) -> None:
+def the_stores_sockets_are_nobody_elses(files: StackFiles) -> None:
     """What somebody else has put in the place of a socket of SeaweedFS is refused, by its name."""
     grpc = {"master": 2, "volume": 4, "filer": 6, "s3": 7}
     names = [f"{part}-grpc-{MOVED['S3'] + step}" for part, step in grpc.items()]
@@ -318,7 +318,7 @@ def the_stores_sockets_are_nobody_elses(files: Files) -> None:
 
 
 @about("run-parsec-smtp")
-def the_catcher_starts_as_the_page_says(files: Files) -> None:
+def the_catcher_starts_as_the_page_says(files: StackFiles) -> None:
     """The catcher listens on loopback and finds a folder for its mails."""
     with stage(files, "run-parsec-smtp") as place:
         place.act("python")
@@ -331,7 +331,7 @@ def the_catcher_starts_as_the_page_says(files: Files) -> None:
 
 
 @about("run-parsec-proxy", SITE, "nginx.conf")
-def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
+def the_proxy_serves_the_site_on_this_machine(files: StackFiles) -> None:
     """nginx gets the site of the page, moved to loopback, the reader's ports and folder."""
     with stage(files, "run-parsec-proxy") as place:
         for _ in range(2):
@@ -368,7 +368,7 @@ def the_proxy_serves_the_site_on_this_machine(files: Files) -> None:
 
 
 @about("run-parsec-server", NATIVE, *ENV_FILES)
-def the_server_gets_every_setting(files: Files) -> None:
+def the_server_gets_every_setting(files: StackFiles) -> None:
     """The server is started with all that the env files set, and not at all without one of them."""
     with stage(files, "run-parsec-server") as place:
         place.act("python")
@@ -383,13 +383,13 @@ def the_server_gets_every_setting(files: Files) -> None:
     needs_its_settings(files, "run-parsec-server", (NATIVE, *ENV_FILES, *GENERATED))
 
 
-def assigned(files: Files) -> set[str]:
+def assigned(files: StackFiles) -> set[str]:
     """The names that the env files set."""
     text = "".join(files.text(name) for name in (NATIVE, *ENV_FILES))
     return set(re.findall(r"^(\w+)=", text, re.MULTILINE))
 
 
 @about("watch-parsec-server")
-def the_watch_needs_its_settings(files: Files) -> None:
+def the_watch_needs_its_settings(files: StackFiles) -> None:
     """Without knowing the server's port the watch ends, and kills nothing."""
     needs_its_settings(files, "watch-parsec-server", (NATIVE,))

@@ -6,18 +6,33 @@ walk has everything up.
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from guidewalk.guide import Claim
-from parsec_stack.verify.recognisers import HOLDS, RECOGNISERS, Finding, Later, setting
-from parsec_stack.verify.site import Site
-from parsec_stack.verify.sources import Sources
+from guidewalk.guide import Claim, Guide
+from guidewalk.site import Site
+
+# What is wrong with the claim in the running stack; empty if nothing is.
+Later = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a recogniser has seen: what is wrong, what could not be checked here, what is left."""
+
+    problem: str = ""
+    unchecked: str = ""
+    later: Later | None = None
+
+
+# What recognises a claim gets the project's sources; None says that it is of another kind.
+Recogniser = Callable[[Claim, Any], Finding | None]
+# By role ("" for none), then by the name of what they recognise.
+Recognisers = dict[str, dict[str, Recogniser]]
 
 Outcome = Literal["checked", "excepted", "failed", "unrecognised", "not reached"]
 
@@ -48,9 +63,21 @@ class Verdict:
 class Claims:
     """All claims of one guide, each recognised once, beginning at once beside other work."""
 
-    def __init__(self, known: Sources) -> None:
-        """Take what they are checked against."""
-        self.known = known
+    def __init__(
+        self,
+        guide: Guide,
+        recognisers: Recognisers,
+        sources: Any,
+        is_used: Callable[[str], bool],
+    ) -> None:
+        """Take what recognises them, and what it looks into; without recognisers none is checked.
+
+        ``is_used`` tells whether a variable that the prose says to be ignored is read or set.
+        """
+        self.guide = guide
+        self.recognisers = recognisers
+        self.sources = sources
+        self.is_used = is_used
         # What the running stacks have told, by flavour, and how long that took in seconds.
         self.settled: dict[str, dict[Claim, Verdict]] = {}
         self.seconds = 0.0
@@ -59,7 +86,8 @@ class Claims:
 
     def recognise_all(self) -> dict[Claim, tuple[str, Finding]]:
         """What each claim is, and what was found of it without a stack."""
-        return {claim: self.try_to_recognise(claim) for claim in self.known.guide.claims}
+        claims = self.guide.claims if self.recognisers else []
+        return {claim: self.try_to_recognise(claim) for claim in claims}
 
     @property
     def recognised(self) -> dict[Claim, tuple[str, Finding]]:
@@ -88,16 +116,14 @@ class Claims:
 
     def kinds(self, claim: Claim) -> dict[str, Finding]:
         """The findings of all recognisers that know the claim."""
-        candidates = RECOGNISERS.get(claim.role, {})
-        asked = {kind: recogniser(claim, self.known) for kind, recogniser in candidates.items()}
+        candidates = self.recognisers.get(claim.role, {})
+        asked = {kind: recogniser(claim, self.sources) for kind, recogniser in candidates.items()}
         return {kind: finding for kind, finding in asked.items() if finding is not None}
 
     def marked(self, claim: Claim) -> Finding:
         """Is the mark that excepts the claim still needed?"""
         if claim.mark == "ignored":
-            name = claim.text.partition("=")[0]
-            read = setting(claim, self.known) == HOLDS
-            if read or re.search(rf"^\s*(export )?{name}=", self.known.code, re.MULTILINE):
+            if self.is_used(claim.text.partition("=")[0]):
                 return Finding(f"stale 'ignored: {claim.text}': it is read or set")
         elif found := self.kinds(claim):
             return Finding(f"stale 'beyond: {claim.text}': it is known as {next(iter(found))}")

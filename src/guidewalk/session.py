@@ -5,31 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from guidewalk import cache, evidence, inventory, report
+from guidewalk import cache, evidence, inventory, processes, report
+from guidewalk.config import config_of
+from guidewalk.errors import UserError
+from guidewalk.project import Project
+from guidewalk.registry import Registry
 from guidewalk.shell import without_ansi
-from parsec_stack.errors import StackError
-from parsec_stack.flavour import IMPLEMENTATIONS
-from parsec_stack.services import FLAVOURS, SERVICES, FlavourName
-from parsec_stack.verify import emphasis, processes, settings, versions
-from parsec_stack.verify.artifacts import Findings
-from parsec_stack.verify.claims import Claims
-from parsec_stack.verify.reader import Followed
-from parsec_stack.verify.registry import Registry
-from parsec_stack.verify.site import prepare
-from parsec_stack.verify.sources import Sources
-from parsec_stack.verify.walk import BLOCK_TIMEOUT, Walk
+from guidewalk.walk import BLOCK_TIMEOUT, Walk
 
 
 @dataclass(frozen=True)
 class Options:
     """What the command line may change."""
 
-    flavours: tuple[FlavourName, ...] = FLAVOURS
-    require_docker: bool = False
+    flavours: tuple[str, ...]
+    # Of these a flavour that cannot be followed here is an error.
+    required: tuple[str, ...] = ()
     block_timeout: float = BLOCK_TIMEOUT
     port_offset: int | None = None
     keep: bool = False
@@ -38,46 +33,51 @@ class Options:
 class Session:
     """The guide, and one walk through it for each flavour that is asked for."""
 
-    def __init__(self, docs: Path, tests: Path, registry: Registry, options: Options) -> None:
+    def __init__(
+        self, project: Project, docs: Path, tests: Path, registry: Registry, options: Options
+    ) -> None:
         """Read the guide in ``docs``; ``tests`` holds its inventory.
 
-        Raises StackError for mistakes of the guide and for a missing engine that is required.
+        Raises UserError for mistakes of the guide and for a required flavour that cannot be
+        followed.
         """
+        self.project = project
         self.docs = docs
         self.inventory = tests / "inventory.txt"
         self.output = docs.parent / "build" / "docs-test"
         self.registry = registry
         self.options = options
         self.guide = cache.load(docs)
-        self.walks: dict[FlavourName, Walk] = {}
+        self.walks: dict[str, Walk] = {}
         self.notes: list[str] = []
         # What was not written, since a secret is in it.
         self.leaks: list[str] = []
-        self.missing: dict[FlavourName, str] = {}
+        self.missing: dict[str, str] = {}
         for flavour in options.flavours:
-            if problem := IMPLEMENTATIONS[flavour].problem(docs.parent / "deploy"):
-                if options.require_docker:
-                    raise StackError(f"the {flavour} flavour is required, but {problem}")
+            if problem := project.problem(flavour):
+                if flavour in options.required:
+                    raise UserError(f"the {flavour} flavour is required, but {problem}")
                 self.missing[flavour] = problem
                 self.notes.append(f"{flavour}: its commands were not executed: {problem}")
         # From here on: what looks at files in the background belongs to the same user throughout.
-        self.followed = Followed()
-        self.followed.change("native" if "native" in options.flavours else "")
-        self.findings = Findings(self.guide, registry)
-        self.claims = Claims(Sources(self.guide, docs.parent))
+        self.followed = Followed(project)
+        self.followed.change(options.flavours[0])
+        self.findings = project.findings_of(self.guide, registry)
+        self.claims = project.claims_of(self.guide)
 
-    def walk(self, flavour: FlavourName) -> Walk:
+    def walk(self, flavour: str) -> Walk:
         """The walk of this flavour, begun when first asked for; this process is its reader now."""
         self.followed.change(flavour)
         if flavour not in self.walks:
             self.walks[flavour] = Walk(
                 self.guide,
-                prepare(flavour, self.options.port_offset),
+                self.project.prepare(flavour, self.options.port_offset),
                 self.registry,
                 self.findings,
                 claims=self.claims,
                 missing=self.missing.get(flavour, ""),
-                whole=self.options.require_docker,
+                version=self.project.version,
+                whole=flavour in self.options.required,
                 timeout=self.options.block_timeout,
             )
         return self.walks[flavour]
@@ -92,12 +92,11 @@ class Session:
         if problem := inventory.difference(self.guide, self.inventory):
             yield problem
         yield from self.registry.strays(self.guide)
-        yield from settings.problems(self.claims.known)
-        yield from versions.problems(self.claims.known)
-        yield from emphasis.problems(self.claims)
+        yield from self.project.mistakes(self.claims)
         shown = {block.file for block in self.guide.files().values()}
-        for path in sorted((self.docs.parent / "deploy").iterdir()):
-            name = f"deploy/{path.name}"
+        artifacts = config_of(self.docs.parent).artifacts
+        for path in sorted((self.docs.parent / artifacts).iterdir()):
+            name = f"{artifacts}/{path.name}"
             if path.is_file() and name not in shown:
                 yield f"no page shows {name} whole: include it with the caption {path.name}"
 
@@ -143,19 +142,41 @@ class Session:
                 return True
         return False
 
-    def keep_logs(self, flavour: FlavourName, walk: Walk) -> None:
+    def keep_logs(self, flavour: str, walk: Walk) -> None:
         """Copy the services' logs, without secrets, to where the report will lie."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)
-        for name in SERVICES:
-            with suppress(StackError, OSError):
+        for name in self.project.services:
+            with suppress(UserError, OSError):
                 text = walk.redact(without_ansi(walk.log_of(name)))
                 if not self.holds_secret(f"log/{flavour}/{name}.log", text):
                     logs.mkdir(parents=True, exist_ok=True)
                     (logs / f"{name}.log").write_text(text)
 
 
-def begin(docs: Path, tests: Path, registry: Registry, options: Options) -> Session:
+class Followed:
+    """The flavour that is followed now, and whoever this process is for it."""
+
+    def __init__(self, project: Project) -> None:
+        """Begin as nobody else."""
+        self.project = project
+        self.flavour = ""
+        self.held = ExitStack()
+
+    def change(self, flavour: str) -> None:
+        """Be who follows this flavour; between two of the same nothing changes.
+
+        What a check has started in the background goes on meanwhile.
+        """
+        if flavour != self.flavour:
+            self.held.close()
+            self.held.enter_context(self.project.acting(flavour))
+            self.flavour = flavour
+
+
+def begin(
+    project: Project, docs: Path, tests: Path, registry: Registry, options: Options
+) -> Session:
     """A new session, after what killed ones have left behind is gone."""
-    processes.clear_abandoned()
-    return Session(docs, tests, registry, options)
+    processes.clear_abandoned(project.clear)
+    return Session(project, docs, tests, registry, options)

@@ -15,20 +15,15 @@ from itertools import takewhile
 from typing import Protocol
 
 import psutil
+from packaging.version import Version
 
-from guidewalk import match
+from guidewalk import match, processes
 from guidewalk.errors import UserError
 from guidewalk.guide import Block, Guide
+from guidewalk.registry import Check, Registry, denial, told
 from guidewalk.report import Kind, Outcome
 from guidewalk.shell import Shell, failure_message, render, render_command, without_ansi
-from parsec_stack import docker, logs, versions
-from parsec_stack.errors import StackError
-from parsec_stack.flavour import flavour_of
-from parsec_stack.redact import Redactor
-from parsec_stack.stack import ROOT
-from parsec_stack.verify import processes
-from parsec_stack.verify.registry import Check, Registry, denial, told
-from parsec_stack.verify.site import Site
+from guidewalk.site import Site
 
 # A block may take so long, in seconds, and its teardown so long.
 BLOCK_TIMEOUT = 600.0
@@ -77,11 +72,13 @@ class Walk:
         *,
         claims: Claimant | None = None,
         missing: str = "",
+        version: str = "",
         whole: bool = False,
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
         """Begin at the site; ``missing`` says why no command of this flavour can run here.
 
+        ``version`` is the one that is followed, for what holds since a later one only.
         ``whole``: a block whose images are not here has failed.
         """
         self.guide = guide
@@ -91,10 +88,10 @@ class Walk:
         self.claims = claims
         self.settled = False
         self.missing = missing
-        self.version = str(versions.declared(ROOT)["parsec"])
+        self.version = version
         self.whole = whole
         self.timeout = timeout
-        self.redact = Redactor(site.folder, [block.text for block in guide.blocks])
+        self.redact = site.redactor([block.text for block in guide.blocks])
         self.blocks = guide.of(site.flavour)
         self.position = {block.id: number for number, block in enumerate(self.blocks)}
         self.outcomes: list[Outcome] = []
@@ -186,7 +183,7 @@ class Walk:
         if block.kind == "exception":
             return "excepted", block.reason
         if self.is_later(block):
-            raise Excepted(f"it holds since Parsec {block.since}, and this is {self.version}")
+            raise Excepted(f"it holds since version {block.since}, and this is {self.version}")
         if self.stuck:
             self.tried = False
             raise Failed(f"not run: {self.stuck}")
@@ -202,8 +199,10 @@ class Walk:
         return "checked", ""
 
     def is_later(self, block: Block) -> bool:
-        """Does the block hold only with a newer Parsec?"""
-        return bool(block.since) and versions.order(block.since) > versions.order(self.version)
+        """Does the block hold only with a newer version?"""
+        if not (block.since and self.version):
+            return False
+        return Version(block.since) > Version(self.version)
 
     def create(self, block: Block) -> None:
         """Write the file that the reader copies, and let its tools look at it."""
@@ -281,7 +280,7 @@ class Walk:
             raise Excepted(self.missing)
         self.require(block)
         self.site.values |= block.placeholders
-        text = render_command(block, self.site.stack.moved_ports, self.site.values)
+        text = render_command(block, self.site.ports, self.site.values)
         self.shell = self.shell or Shell(self.site.folder, self.site.environment)
         self.site.commands[block.name or block.id] = text
         result = self.shell.run(text, self.timeout)
@@ -299,7 +298,7 @@ class Walk:
             if not shutil.which(program, path=self.site.environment["PATH"]):
                 raise Excepted(f"{program} is not on PATH: {reason}")
         for file, reason in block.images.items():
-            if absent := docker.missing_images(self.site.stack, file):
+            if absent := self.site.missing_images(file):
                 told = f"no image {', '.join(absent)} is here: {reason}"
                 raise Failed(told) if self.whole else Excepted(told)
 
@@ -337,11 +336,10 @@ class Walk:
             raise Failed("\n".join(problems))
 
     def log_of(self, service: str) -> str:
-        """What the service has said in the end; StackError if nothing can be asked."""
+        """What the service has said in the end; UserError if nothing can be asked."""
         if self.missing:
             return ""
-        flavour = flavour_of(self.site.stack)
-        return logs.for_people(flavour.log_tail(self.site.stack, service, LOG_LINES))
+        return self.site.log(service, LOG_LINES)
 
     def close(self, *, gently: bool = True) -> list[str]:
         """End all that runs; what had to be killed, by name. The folder stays.
@@ -356,7 +354,7 @@ class Walk:
         if not self.missing:
             if gently and processes.within(base):
                 self.stop()
-            flavour_of(self.site.stack).remove(self.site.stack)
+            self.site.end()
         killed = processes.end(base, processes.GRACE if gently else 0.0)
         # Whoever waited for a process has no reason to any more.
         self.pool.shutdown()
@@ -366,16 +364,16 @@ class Walk:
         """Learn what can be known only while services run: their versions and their secrets."""
         if self.missing:
             return
-        self.versions = flavour_of(self.site.stack).versions(self.site.stack) or self.versions
+        self.versions = self.site.versions() or self.versions
         for process in processes.within(self.site.folder.parent):
             with suppress(psutil.Error, OSError):
                 self.redact.learn(process.environ())
 
     def stop(self) -> None:
         """Stop the services as the guide does, if it says how."""
-        with suppress(StackError):
+        with suppress(UserError):
             block = self.guide.command("stop", self.site.flavour)
-            text = render_command(block, self.site.stack.moved_ports, self.site.values)
+            text = render_command(block, self.site.ports, self.site.values)
             with Shell(self.site.folder, self.site.environment) as shell:
                 shell.run(text, STOP_TIMEOUT)
 
@@ -394,7 +392,7 @@ def mismatch(block: Block, site: Site, texts: list[str]) -> str:
         return "nothing is stated"
     if not texts:
         return "nothing was printed"
-    stated = render(block.text, site.stack.moved_ports, site.values)
+    stated = render(block.text, site.ports, site.values)
     if block.kind == "message":
         stated = f"...\n{stated}\n..."
     problems = [match.difference(stated, text) for text in texts]

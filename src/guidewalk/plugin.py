@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,35 +9,30 @@ from typing import Any
 import pytest
 
 from guidewalk import inventory, report
+from guidewalk.config import config_of
 from guidewalk.errors import UserError
-from parsec_stack.services import FLAVOURS
-from parsec_stack.verify.registry import Registry
-from parsec_stack.verify.session import Options, Session, begin
-from parsec_stack.verify.walk import BLOCK_TIMEOUT
+from guidewalk.project import Project
+from guidewalk.registry import Registry
+from guidewalk.session import Options, Session, begin
+from guidewalk.walk import BLOCK_TIMEOUT
 
-# How CI says that its engine must not be missing, while it calls what everybody calls.
-REQUIRE_DOCKER = "REQUIRE_DOCKER"
+# Names all flavours.
+ALL = "all"
 SESSION = pytest.StashKey[Session]()
 # A backstop beyond the limits of the blocks: an item may first have to run those before its own.
 ITEM_TIMEOUT = 3600
-
-
-def docker_required() -> bool:
-    """Does the environment ask for the docker flavour? Empty and 0 do not."""
-    return os.environ.get(REQUIRE_DOCKER, "") not in ("", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the docs-test."""
     group = parser.getgroup("docs-test")
     group.addoption(
-        "--flavour", choices=[*FLAVOURS, "all"], default="all",
-        help="follow this flavour alone; where Docker is not whole, docker's commands wait",
+        "--flavour", default=ALL,
+        help="follow this flavour alone; commands of one that cannot run here are not executed",
     )  # fmt: skip
     group.addoption(
-        "--require-docker", action="store_true", default=docker_required(),
-        help="fail where the docker flavour cannot be followed or an image is missing; "
-        f"{REQUIRE_DOCKER}=1 in the environment asks for the same",
+        "--require", action="append", default=[], metavar="FLAVOUR",
+        help="fail where this flavour cannot be followed, or lacks an image",
     )  # fmt: skip
     group.addoption(
         "--accept-inventory", action="store_true", help="commit to the guide's blocks as they are"
@@ -51,18 +45,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keep", action="store_true", help="keep the folders that the guide made")
 
 
-def configure(config: pytest.Config, tests: Path, registry: Registry) -> None:
-    """Begin a session with the checks of this folder of tests; call it from its conftest."""
+def configure(
+    config: pytest.Config,
+    tests: Path,
+    registry: Registry,
+    project: Project,
+    required: tuple[str, ...] = (),
+) -> None:
+    """Begin a session with the checks of this folder of tests; call it from its conftest.
+
+    The ``required`` flavours must be followed as if the command line asked for it.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     option = config.option
     docs = Path(option.docs or tests.parents[1] / "docs").resolve()
-    chosen = FLAVOURS if option.flavour == "all" else (option.flavour,)
-    options = Options(
-        chosen, option.require_docker, option.block_timeout, option.port_offset, option.keep
-    )
     try:
-        session = begin(docs, tests, registry, options)
+        options = Options(
+            chosen(option.flavour, config_of(docs.parent).flavours),
+            (*option.require, *required),
+            option.block_timeout,
+            option.port_offset,
+            option.keep,
+        )
+        session = begin(project, docs, tests, registry, options)
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
     if option.accept_inventory:
@@ -70,6 +76,15 @@ def configure(config: pytest.Config, tests: Path, registry: Registry) -> None:
         inventory.accept(session.guide, session.inventory)
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
+
+
+def chosen(flavour: str, every: tuple[str, ...]) -> tuple[str, ...]:
+    """The flavours to follow; UserError for one that the guide does not have."""
+    if flavour == ALL:
+        return every
+    if flavour not in every:
+        raise UserError(f"the guide has no flavour '{flavour}': choose {', '.join(every)} or {ALL}")
+    return (flavour,)
 
 
 def interrupt(number: int, frame: object) -> None:

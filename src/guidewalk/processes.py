@@ -7,15 +7,13 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from parsec_stack import composition, docker
-from parsec_stack.errors import StackError
-from parsec_stack.stack import Stack
-from parsec_stack.verify.site import FOLDER, PREFIX
+from guidewalk.site import FOLDER, PREFIX, RUNNER
 
 # How long services may take to stop, in seconds.
 GRACE = 10.0
@@ -91,21 +89,17 @@ def name_of(process: psutil.Process) -> str:
     return "?"
 
 
-def clear_abandoned() -> None:
-    """End and remove what docs-tests have left whose own process was killed."""
-    for runner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/runner"):
+def clear_abandoned(clear: Callable[[Path], None]) -> None:
+    """End and remove what docs-tests have left whose own process was killed.
+
+    ``clear`` removes what the project has outside of a reader's folder.
+    """
+    for runner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{RUNNER}"):
         with suppress(OSError, ValueError):
             if runner.stat().st_uid == os.getuid() and not psutil.pid_exists(
                 int(runner.read_text())
             ):
                 end(runner.parent.resolve())
                 for folder in runner.parent.resolve().glob(f"{FOLDER}*"):
-                    remove_containers(folder)
+                    clear(folder)
                 shutil.rmtree(runner.parent, ignore_errors=True)
-
-
-def remove_containers(folder: Path) -> None:
-    """Remove what the stack that was followed in this folder has in the engine, if any answers."""
-    if (folder / composition.COMPOSE_FILE).exists():
-        with suppress(StackError):
-            docker.remove(Stack(folder, "docker", name=folder.name))

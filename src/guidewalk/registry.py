@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from copy import copy
+from typing import Any
 
+from guidewalk.files import Files
 from guidewalk.guide import Guide
-from parsec_stack.verify.files import Files
-from parsec_stack.verify.site import Site
 
-Check = Callable[[Site], None]
-FileCheck = Callable[[Files], None]
-Provocation = Callable[[Site], str]
+# A check gets the site, or the files, of its own project.
+Check = Callable[[Any], None]
+FileCheck = Callable[[Any], None]
+Provocation = Callable[[Any], str]
 
 
 class Registry:
@@ -25,16 +26,16 @@ class Registry:
         self.files: dict[str, list[FileCheck]] = {}
         self.provocations: dict[str, Provocation] = {}
 
-    def after(
+    def after[C: Check](
         self, *names: str, aside: bool = False, prepares: bool = False
-    ) -> Callable[[Check], Check]:
+    ) -> Callable[[C], C]:
         """Decorate a check that holds after any of these blocks; it raises AssertionError.
 
         One that works ``aside`` changes nothing of the site: it runs beside others of its kind.
         One that ``prepares`` waits for, or does, what later blocks or checks rely on.
         """
 
-        def register(check: Check) -> Check:
+        def register(check: C) -> C:
             for name in names:
                 self.checks.setdefault(name, []).append(check)
             if aside:
@@ -45,20 +46,20 @@ class Registry:
 
         return register
 
-    def about(self, *names: str) -> Callable[[FileCheck], FileCheck]:
+    def about[C: FileCheck](self, *names: str) -> Callable[[C], C]:
         """Decorate a check of the guide's files of these names that needs no service."""
 
-        def register(check: FileCheck) -> FileCheck:
+        def register(check: C) -> C:
             for name in names:
                 self.files.setdefault(name, []).append(check)
             return check
 
         return register
 
-    def provokes(self, name: str) -> Callable[[Provocation], Provocation]:
+    def provokes[P: Provocation](self, name: str) -> Callable[[P], P]:
         """Decorate a function that makes software print the message block of this name."""
 
-        def register(provocation: Provocation) -> Provocation:
+        def register(provocation: P) -> P:
             self.provocations[name] = provocation
             return provocation
 

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
+from guidewalk.files import Files
 from guidewalk.guide import Block, Guide
+from guidewalk.registry import Registry, broken
 from guidewalk.shell import PLACEHOLDER
 from guidewalk.tool import Tool, output_of
-from parsec_stack.verify import compose, env_files, nginx
-from parsec_stack.verify.files import Files
-from parsec_stack.verify.registry import Registry, broken
 
 # Each of these hides the failure of a command whose value is used at once (SC2155 is on anyway).
 STRICTER = "--enable=check-extra-masked-returns,check-set-e-suppressed"
@@ -28,6 +27,10 @@ BASH = Tool("bash", "", ["--version"])
 
 # Problems by the name of the file, or the id of the block, that has them.
 Problems = dict[str, list[str]]
+# A program that checks files, and the check.
+Linter = tuple[Tool, Callable[[], Problems]]
+# What else checks the files of these names, all of which lie in the folder.
+Linters = Callable[[dict[str, Path], Path], list[Linter]]
 
 
 class Findings:
@@ -37,10 +40,17 @@ class Findings:
     """
 
     def __init__(
-        self, guide: Guide, registry: Registry, only: Collection[str] | None = None
+        self,
+        guide: Guide,
+        registry: Registry,
+        *,
+        linters: Linters,
+        files: Callable[[Path, Guide], Files],
+        only: Collection[str] | None = None,
     ) -> None:
         """Begin to look at this guide, with the checks of the registry that need no service.
 
+        ``linters`` are the project's own, ``files`` makes what its checks get.
         ``only`` names the files and the ids of the commands to look at, instead of all.
         """
         self.guide = guide
@@ -48,10 +58,12 @@ class Findings:
         self.tools: dict[str, str] = {}
         self.scratch = tempfile.TemporaryDirectory(prefix="artifacts-")
         self.pool = ThreadPoolExecutor(thread_name_prefix="tool")
-        files = lay_out(guide, Path(self.scratch.name))
-        checks = self.checks(files, Path(self.scratch.name))
+        scratch = Path(self.scratch.name)
+        laid = lay_out(guide, scratch)
+        wanted = {name: path for name, path in laid.items() if self.wants(name)}
+        checks = [*self.of_bash(wanted, scratch), *linters(wanted, scratch)]
         self.running = [self.pool.submit(self.run, tool, check) for tool, check in checks]
-        own = Files(Path(self.scratch.name), guide)
+        own = files(scratch, guide)
         self.running += [
             self.pool.submit(self.promised, name, registry, own)
             for name in registry.files
@@ -89,27 +101,13 @@ class Findings:
         self.pool.shutdown(cancel_futures=True)
         self.scratch.cleanup()
 
-    def checks(
-        self, files: dict[str, Path], scratch: Path
-    ) -> list[tuple[Tool, Callable[[], Problems]]]:
-        """Each tool with what it checks."""
-        given = env_files.required("".join(path.read_text() for path in files.values()))
-        composed = [path for path in files.values() if path.suffix in (".yaml", ".yml")]
-        compose.provide_env_files(scratch, [path.read_text() for path in composed])
-        files = {name: path for name, path in files.items() if self.wants(name)}
+    def of_bash(self, files: dict[str, Path], scratch: Path) -> list[Linter]:
+        """What checks scripts and commands."""
         scripts = {name: path for name, path in files.items() if is_script(path)}
-        yaml = {name: path for name, path in files.items() if path in composed}
-        env = {name: path for name, path in files.items() if path.suffix == ".env"}
-        servers = {name: path for name, path in files.items() if "nginx" in name}
-        supervised = {name: path for name, path in files.items() if name == "supervisord.conf"}
         return [
             (BASH, lambda: each(scripts, lambda path: syntax(path))),
             (SHELLCHECK, lambda: shellcheck_scripts(scripts, scratch)),
             (SHELLCHECK, lambda: shellcheck_commands(self.commands(), scratch / ".commands")),
-            (nginx.TOOL, lambda: each(servers, nginx.problems)),
-            (compose.TOOL, lambda: each(yaml, lambda path: compose.problems(path, given))),
-            (compose.TOOL, lambda: env_files.problems(env) if env else {}),
-            (SUPERVISOR, lambda: each(supervised, supervisor)),
         ]
 
     def commands(self) -> list[Block]:
@@ -180,19 +178,3 @@ def shellcheck(arguments: list[str], folder: Path) -> dict[str, list[tuple[int, 
         text = f"SC{remark['code']}: {remark['message']}"
         found[remark["file"]].append((remark["line"], text))
     return found
-
-
-SUPERVISOR = Tool("supervisord", "supervisor", ["--version"])
-
-
-def supervisor(path: Path) -> list[str]:
-    """What supervisord's own parser says of its configuration."""
-    for folder in ("log", "run"):
-        (path.parent / folder).mkdir(exist_ok=True)
-    parse = (
-        "import sys; from supervisor.options import ServerOptions as O; "
-        "O().realize(['-n', '-c', sys.argv[1]])"
-    )
-    interpreter = Path(SUPERVISOR.path).with_name("python")
-    said = output_of([str(interpreter), "-c", parse, path.name], path.parent)
-    return [f"supervisord: {said.last_line}"] if said.status else []

@@ -1,0 +1,79 @@
+"""What a project tells of itself, so that its guide can be followed and its claims be checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from guidewalk.claims import Claims, Recognisers
+from guidewalk.files import Files
+from guidewalk.guide import Guide
+from guidewalk.linters import Findings, Linter
+from guidewalk.registry import Registry
+from guidewalk.site import Site, home_of, new_folder
+
+
+class Project:
+    """A project without services, secrets and claims; others override what they have."""
+
+    # The services whose logs are kept.
+    services: tuple[str, ...] = ()
+    # The version that the guide is about; blocks may hold since a later one.
+    version: str = ""
+    # What recognises the literals of the prose; without any, the prose is not checked.
+    recognisers: Recognisers = {}
+
+    def problem(self, flavour: str) -> str | None:
+        """Why the commands of the flavour cannot run on this machine; None if they can."""
+        return None
+
+    def prepare(self, flavour: str, port_offset: int | None) -> Site:
+        """An empty folder in which to follow the flavour; UserError if there can be none.
+
+        ``port_offset`` is what is added to every port; None for free ones.
+        """
+        folder = new_folder()
+        kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        return Site(folder, flavour, kept | {"HOME": str(home_of(folder)), "LANG": "C.UTF-8"})
+
+    def acting(self, flavour: str) -> AbstractContextManager[None]:
+        """Be meanwhile who follows this flavour; nobody's is empty."""
+        return nullcontext()
+
+    def clear(self, folder: Path) -> None:
+        """Remove what a run that was killed has left outside of this reader's folder."""
+
+    def files(self, folder: Path, guide: Guide) -> Files:
+        """The guide's files in this folder, for the checks about them."""
+        return Files(folder, guide)
+
+    def linters(self, files: dict[str, Path], folder: Path) -> list[Linter]:
+        """What else can check the guide's files, by name, all of which lie in the folder."""
+        return []
+
+    def sources(self, guide: Guide) -> Any:
+        """What the recognisers look into."""
+        return guide
+
+    def is_used(self, variable: str, *, sources: Any) -> bool:
+        """Does anything set or read the variable that the prose says to be ignored?"""
+        return False
+
+    def mistakes(self, claims: Claims) -> Iterator[str]:
+        """What else is wrong with the guide as a whole."""
+        yield from ()
+
+    def claims_of(self, guide: Guide) -> Claims:
+        """The guide's claims, which the recognisers begin to look at."""
+        sources = self.sources(guide)
+        return Claims(guide, self.recognisers, sources, partial(self.is_used, sources=sources))
+
+    def findings_of(
+        self, guide: Guide, registry: Registry, only: Collection[str] | None = None
+    ) -> Findings:
+        """What is wrong with the guide's files and commands, or with ``only`` some of them."""
+        return Findings(guide, registry, linters=self.linters, files=self.files, only=only)
