@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from guidewalk.claims import Claims, Recognisers
 from guidewalk.files import Files
@@ -25,7 +25,7 @@ class Project:
     # The version that the guide is about; blocks may hold since a later one.
     version: str = ""
     # What recognises the literals of the prose; without any, the prose is not checked.
-    recognisers: Recognisers = {}
+    recognisers: ClassVar[Recognisers] = {}
 
     def problem(self, flavour: str) -> str | None:
         """Why the commands of the flavour cannot run on this machine; None if they can."""

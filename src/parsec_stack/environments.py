@@ -23,6 +23,7 @@ COMPILED = (
     "parsec_stack.smoke", "parsec_stack.status", "botocore.auth", "cryptography.x509", "rich.live",
     "rich.table",
 )  # fmt: skip
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 # The name of the link to the newest environment, for those who activate it.
 LINK = ".venv"
 
@@ -39,9 +40,25 @@ def main(arguments: list[str]) -> None:
 
 
 def prepare() -> None:
-    """Compile what is imported, and unpack PostgreSQL, so that no first start is cut short."""
+    """Compile what is imported, unpack PostgreSQL and read the guide, so that no first task waits.
+
+    All of it is side by side; the guide takes longest.
+    """
     with ProcessPoolExecutor() as pool:
+        reading = pool.submit(read_guide)
         list(pool.map(prepare_one, COMPILED))
+        reading.result()
+
+
+def read_guide() -> None:
+    """Let the guide be read; what is wrong with it says who needs it."""
+    if not DOCS.is_dir():
+        return
+    from guidewalk import cache
+    from guidewalk.errors import UserError
+
+    with suppress(UserError):
+        cache.load(DOCS)
 
 
 def prepare_one(name: str) -> None:
