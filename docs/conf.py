@@ -16,7 +16,8 @@ release = VERSIONS["parsec"]
 version = release
 
 extensions = [
-    "sphinx_copybutton", "facts", "settings_reference", "evidence", "verified_versions",
+    "guidewalk.directives", "sphinx_copybutton",
+    "facts", "settings_reference", "evidence", "verified_versions",
 ]  # fmt: skip
 exclude_patterns = ["extensions", "templates"]
 templates_path = ["templates"]

@@ -47,7 +47,7 @@ def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """All files on which the guide depends: its own, the artifacts, what reads them."""
     yield from walk(docs)
     yield from walk(docs.parent / config_of(docs.parent).artifacts)
-    readers = ("cache.py", "guide.py", "doctree.py", "literals.py", "annotation.py", "config.py")
+    readers = ("cache.py", "guide.py", "doctree.py", "literals.py", "directives.py", "config.py")
     own = [Path(__file__).with_name(name) for name in readers]
     for path in (docs.parent / FILE, *own):
         if path.exists():

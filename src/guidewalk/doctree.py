@@ -17,8 +17,8 @@ from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from guidewalk import literals
-from guidewalk.annotation import AnnotationError, Annotations, is_mark, looks_like_one
 from guidewalk.config import config_of
+from guidewalk.directives import MEANING
 from guidewalk.guide import Block, Guide, GuideError, Kind
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 CLASSES = {"output", "code", "doctest"}
 # As if it were built as HTML, without the time that a theme takes.
 TAGS = ("html", "format_html", "builder_html")
-# What stands between an annotation and its block without being seen.
-INVISIBLE = (nodes.target, addnodes.index, nodes.substitution_definition)
+EXTENSION = "guidewalk.directives"
 
 
 def read(docs: Path, cache: Path | None = None) -> Guide:
@@ -49,6 +48,7 @@ def read(docs: Path, cache: Path | None = None) -> Guide:
             app = Sphinx(
                 docs, docs, scratch, trees, "dummy", status=None, warning=warnings, tags=TAGS
             )
+            app.setup_extension(EXTENSION)
             app.builder.read()
             (trees / ENV_PICKLE_FILENAME).write_bytes(pickle.dumps(app.env))
             app.env.check_consistency()
@@ -112,20 +112,13 @@ class Page:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def blocks(self) -> Iterator[Block]:
-        """The page's literal blocks in order; GuideError for a comment that belongs to none."""
-        claimed: set[int] = set()
+        """The page's literal blocks in order."""
         for node in self.tree.findall(is_literal):
-            comments = comments_before(node)
-            claimed.update(id(comment) for comment in comments)
-            yield self.block(node, comments)
-        for comment in self.tree.findall(nodes.comment):
-            text = comment.astext()
-            if id(comment) not in claimed and looks_like_one(text) and not is_mark(text):
-                self.fail(comment, f"no block follows the annotation '.. {comment.astext()}'")
+            yield self.block(node)
 
-    def block(self, node: Any, comments: list[nodes.comment]) -> Block:
+    def block(self, node: Any) -> Block:
         """What the node means."""
-        notes = self.annotations(comments)
+        said = getattr(node, "attributes", {}).get(MEANING, {})
         source, line = self.place(node)
         included = node.get("source")
         if included and Path(included).resolve() == Path(source).resolve():
@@ -145,7 +138,7 @@ class Page:
             emphasised=list(node.get("highlight_args", {}).get("hl_lines", [])),
             name=self.name_of(node),
             target=caption(node),
-            **vars(notes),
+            **said,
         )
         kind, reason = self.classify(block, node, holder if included else None)
         block = replace(block, kind=kind, reason=reason)
@@ -153,16 +146,6 @@ class Page:
         if kind == "command" or (kind == "exception" and block.language == "bash"):
             self.commands.append(block.flavours)
         return block
-
-    def annotations(self, comments: list[nodes.comment]) -> Annotations:
-        """What the comments before a block say together."""
-        notes = Annotations()
-        for comment in comments:
-            try:
-                notes.add(comment.astext())
-            except AnnotationError as error:
-                self.fail(comment, str(error))
-        return notes
 
     def language(self, node: Any) -> str:
         """The block's language tag; GuideError if it is none that the guide uses."""
@@ -209,7 +192,7 @@ class Page:
         if "output" in node["classes"]:
             return "output", ""
         if not isinstance(node, nodes.literal_block):
-            return "unexplained", "only code-block and literalinclude can be annotated"
+            return "unexplained", "only code-block and literalinclude can say what a block is"
         if block.target and holder:
             whole = holder.read_text().rstrip("\n") == block.text.rstrip("\n")
             return ("file", "") if whole else ("excerpt", "")
@@ -222,7 +205,7 @@ class Page:
         return "unexplained", "nothing says what this block is: see CONTRIBUTING, blocks"
 
     def check(self, block: Block, node: Any) -> None:
-        """Refuse annotations that do not fit their block."""
+        """Refuse options that do not fit their block."""
         if block.name and block.kind in ("output", "unexplained"):
             self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
         if block.kind == "file" and block.file and Path(block.file).name != block.target:
@@ -233,7 +216,7 @@ class Page:
                     self.fail(node, f"stale '{keyword}: {name}': it is not in the block")
         for keyword in ("last", "needs", "images", "captures"):
             if getattr(block, keyword) and block.kind != "command":
-                self.fail(node, f"'{keyword}' stands before a block of kind {block.kind}")
+                self.fail(node, f"'{keyword}' is an option of a block of kind {block.kind}")
         for placeholder in block.placeholders:
             if placeholder not in block.text:
                 self.fail(node, f"stale 'placeholder {placeholder}': it is not in the block")
@@ -273,20 +256,6 @@ def caption(node: Any) -> str | None:
         if isinstance(child, nodes.caption):
             return child.astext()
     return None
-
-
-def comments_before(node: Any) -> list[nodes.comment]:
-    """The comments directly before the block, in their order."""
-    outer = wrapper(node)
-    siblings = outer.parent.children
-    found: list[nodes.comment] = []
-    for sibling in reversed(siblings[: siblings.index(outer)]):
-        if isinstance(sibling, nodes.comment):
-            if not is_mark(sibling.astext()):
-                found.insert(0, sibling)
-        elif not isinstance(sibling, INVISIBLE):
-            break
-    return found
 
 
 def first_line(holder: Path, text: str, after: int) -> int:

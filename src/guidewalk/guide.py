@@ -58,6 +58,8 @@ class Block:
     # Values for <placeholders>, and expressions that find them in what the block prints.
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)
+    # What the block does, in words of ``directives.ROLES``.
+    roles: list[str] = field(default_factory=list)
 
     @property
     def place(self) -> str:
@@ -76,7 +78,7 @@ class Claim:
 
     ``page``, ``source`` and ``line`` as of a block. ``role`` is the role by which a literal is
     written, empty for double backquotes, and "link" or "number" for the others. ``mark`` is the
-    keyword of the comment that is about it, and ``reason`` what that comment says.
+    name of the directive that is about it, and ``reason`` what that says.
     """
 
     page: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
-from guidewalk.annotation import AnnotationError, is_mark, mark
+from guidewalk.directives import MARK
 from guidewalk.guide import Claim
 
 if TYPE_CHECKING:
@@ -54,18 +54,14 @@ def claims(page: Page) -> Iterator[Claim]:
 
 
 def marks_of(page: Page) -> dict[str, tuple[str, str, nodes.comment | None]]:
-    """Keyword, reason and comment of every mark, by the literal that it is about."""
+    """Name, reason and node of every mark, by the literal that it is about."""
     marks: dict[str, tuple[str, str, nodes.comment | None]] = {}
     for comment in page.tree.findall(nodes.comment):
-        if not is_mark(comment.astext()):
-            continue
-        try:
-            keyword, text, reason = mark(comment.astext())
-        except AnnotationError as error:
-            page.fail(comment, str(error))
-        if text in marks:
-            page.fail(comment, f"'{text}' is marked twice")
-        marks[text] = (keyword, reason, comment)
+        if MARK in comment:
+            name, text, reason = comment[MARK]
+            if text in marks:
+                page.fail(comment, f"'{text}' is marked twice")
+            marks[text] = (name, reason, comment)
     return marks
 
 

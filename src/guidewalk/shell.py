@@ -55,8 +55,8 @@ def render_command(block: Block, ports: Mapping[int, int], values: Mapping[str, 
     text = render(block.text, ports, block.placeholders | dict(values))
     if missing := PLACEHOLDER.search(text):
         raise UserError(
-            f"{block.place}: {missing[0]} has no value: give one by an annotation "
-            f"'.. placeholder {missing[0]}: VALUE' or capture it from an earlier block"
+            f"{block.place}: {missing[0]} has no value: give one by the option "
+            f"':placeholder: {missing[0]} VALUE' or capture it from an earlier block"
         )
     return text
 

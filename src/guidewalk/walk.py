@@ -371,8 +371,8 @@ class Walk:
 
     def stop(self) -> None:
         """Stop the services as the guide does, if it says how."""
-        with suppress(UserError):
-            block = self.guide.command("stop", self.site.flavour)
+        with suppress(UserError, StopIteration):
+            block = next(one for one in self.blocks if "stops" in one.roles)
             text = render_command(block, self.site.ports, self.site.values)
             with Shell(self.site.folder, self.site.environment) as shell:
                 shell.run(text, STOP_TIMEOUT)

@@ -24,7 +24,7 @@ class Mini:
             '[tool.guidewalk]\nflavours = ["native", "docker"]\n'
             'classes = ["long", "no-copybutton"]\n'
         )
-        (self.docs / "conf.py").write_text('project = "mini"\n')
+        (self.docs / "conf.py").write_text('extensions = ["guidewalk.directives"]\n')
 
     def page(self, text: str, name: str = "index") -> Mini:
         """Write the page; its title and what it needs to be valid are added."""

@@ -328,7 +328,7 @@ def test_flavour_and_role_of_claims(mini: Mini) -> None:
 
 def test_marks_of_a_page(mini: Mini) -> None:
     """A mark belongs to the literals of its page, wherever it stands."""
-    mini.page(".. beyond: /a - it is theirs\n\n" + command("c", "true") + "``/a`` and ``/b``\n")
+    mini.page(".. beyond:: /a - it is theirs\n\n" + command("c", "true") + "``/a`` and ``/b``\n")
 
     first, second = mini.load().claims
 
@@ -340,10 +340,10 @@ def test_marks_of_a_page(mini: Mini) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (".. beyond: /a - theirs\n\nText.\n", "stale 'beyond: /a': the page has no such literal"),
-        (".. beyond: /a\n\n``/a``\n", "write '.. beyond: LITERAL - REASON'"),
-        (".. beyond: /a - x\n\n.. ignored: /a - y\n\n``/a``\n", "'/a' is marked twice"),
-        (".. beyonds: /a - x\n\n``/a``\n", "no block follows the annotation"),
+        (".. beyond:: /a - theirs\n\nText.\n", "stale 'beyond: /a': the page has no such literal"),
+        (".. beyond:: /a\n\n``/a``\n", "write '.. beyond:: LITERAL - REASON'"),
+        (".. beyond:: /a - x\n\n.. ignored:: /a - y\n\n``/a``\n", "'/a' is marked twice"),
+        (".. beyonds:: /a - x\n\n``/a``\n", 'Unknown directive type "beyonds"'),
     ],
     ids=["stale", "no reason", "twice", "misspelt"],
 )

@@ -1,4 +1,4 @@
-"""The reading of the guide: kinds of blocks, annotations, mistakes, and the cache."""
+"""The reading of the guide: kinds of blocks, options, mistakes, and the cache."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_caption_names_another_file(mini: Mini) -> None:
 
 def test_output_and_message(mini: Mini) -> None:
     """Stated output follows a command; a message says who prints it."""
-    message = ".. message: parsec-server\n\n.. code-block:: text\n\n   no such bucket\n"
+    message = ".. code-block:: text\n   :message: parsec-server\n\n   no such bucket\n"
     mini.page(command("first", "echo hi") + output("hi") + message)
 
     _, stated, printed = mini.load().blocks
@@ -64,23 +64,47 @@ def test_output_and_message(mini: Mini) -> None:
     assert (printed.kind, printed.origin) == ("message", "parsec-server")
 
 
-def test_annotations_stack(mini: Mini) -> None:
-    """Several comments before a block all count, over labels in between."""
-    notes = (
-        ".. needs: parsec-cli - it is in no\n   registry\n"
-        ".. placeholder <org>: Acme\n"
-        ".. capture <link>: parsec3://\\S+: x\n\n.. _label:\n\n"
+def test_options_say_what_a_block_means(mini: Mini) -> None:
+    """Of those that may have several values, each has a line."""
+    options = (
+        "   :needs: parsec-cli - it is in no registry\n      curl - it is old\n"
+        "   :placeholder: <org> Acme Ltd\n"
+        "   :capture: <link> parsec3://\\S+: x\n      <a> b - c\n"
+        "   :since: 3.7.0-rc.2\n   :role: asks slow\n   :last: the rest\n      needs it\n"
     )
-    block = mini.page(notes + command("first", "parsec-cli create <org>")).only()
+    block = mini.page(command("first", "curl | parsec-cli create <org>", options=options)).only()
 
-    assert block.needs == {"parsec-cli": "it is in no registry"}
-    assert block.placeholders == {"<org>": "Acme"}
-    assert block.captures == {"<link>": r"parsec3://\S+: x"}
+    assert block.needs == {"parsec-cli": "it is in no registry", "curl": "it is old"}
+    assert block.placeholders == {"<org>": "Acme Ltd"}
+    assert block.captures == {"<link>": r"parsec3://\S+: x", "<a>": "b - c"}
+    assert (block.since, block.last) == ("3.7.0-rc.2", "the rest needs it")
+    assert block.roles == ["asks", "slow"]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["SPDX-License-Identifier: MIT", "TODO: say more", "except: why", "needs", "beyond: a - b", ""],
+)
+def test_comments_mean_nothing(mini: Mini, comment: str) -> None:
+    """Whatever they say and wherever they stand."""
+    block = mini.page(f".. {comment}\n\n" + command("a", "true") + f"\n.. {comment}\n").only()
+
+    assert (block.kind, block.reason, block.needs) == ("command", "", {})
+
+
+def test_a_guide_builds_without_being_asked_for_blocks(mini: Mini) -> None:
+    """A guide whose configuration does not name the extension is read as well."""
+    mini.page(command("a", "true", options="   :last: it ends\n"))
+    (mini.docs / "conf.py").write_text("extensions = []\n")
+
+    assert mini.only().last == "it ends"
 
 
 def test_exception_keeps_its_reason(mini: Mini) -> None:
     """A block that is not executed says why."""
-    block = mini.page(".. except: it would end\n   the test\n\n" + command("stop", "halt")).only()
+    block = mini.page(
+        command("stop", "halt", options="   :reason: it would end\n      the test\n")
+    ).only()
 
     assert (block.kind, block.reason) == ("exception", "it would end the test")
 
@@ -139,6 +163,11 @@ def test_what_is_not_rendered_does_not_count(mini: Mini, text: str) -> None:
     assert mini.page(text).load().blocks == []
 
 
+def with_option(option: str) -> str:
+    """A command block with this option."""
+    return command("a", "true", options=f"   :{option}\n")
+
+
 MISTAKES = {
     "misspelt language": (".. code-block:: bahs\n   :name: a\n\n   true\n", "language 'bahs'"),
     "unknown class": (command("a", "true", options="   :class: dokcer\n"), "class 'dokcer'"),
@@ -147,33 +176,23 @@ MISTAKES = {
         ":flavour: native\n\n" + command("a", "true", options="   :class: docker\n"),
         "the block is for docker and its page for native",
     ),
-    "odd version": (".. since: now\n\n" + command("a", "true"), "'now' is no version"),
-    "misspelt annotation": (".. excpet: why\n\n" + command("a", "true"), "annotation '.. excpet"),
-    "remark before a block": (".. just a note\n\n" + command("a", "true"), "just a note"),
-    "annotation without block": (".. except: why\n\nText.\n", "no block follows"),
-    "misspelt annotation without block": (".. exept: why\n\nText.\n", "no block follows"),
-    "annotation after the block": (command("a", "true") + ".. except: why\n", "no block follows"),
-    "no reason": (".. except:\n\n" + command("a", "true"), "says nothing"),
-    "needs without reason": (
-        ".. needs: curl\n\n" + command("a", "curl"),
-        "needs: NAME - REASON",
-    ),
-    "images without reason": (
-        ".. needs-images: a.yaml\n\n" + command("a", "cat a.yaml"),
-        "needs-images: NAME - REASON",
-    ),
-    "no placeholder": (".. capture link: x\n\n" + command("a", "true"), "write <link>"),
-    "invalid expression": (".. capture <a>: (\n\n" + command("a", "true"), "no regular expression"),
-    "said twice": (".. except: a\n.. except: b\n\n" + command("a", "true"), "twice"),
-    "stale needs": (".. needs: curl - x\n\n" + command("a", "curly"), "stale 'needs: curl'"),
-    "stale images": (
-        ".. needs-images: a.yaml - x\n\n" + command("a", "cat aa.yaml"),
-        "stale 'needs-images: a.yaml'",
-    ),
-    "stale placeholder": (".. placeholder <a>: x\n\n" + command("a", "true"), "stale 'placeholder"),
+    "odd version": (with_option("since: now"), "'now' is no version"),
+    "misspelt option": (with_option("raeson: why"), 'unknown option: "raeson"'),
+    "no reason": (with_option("reason:"), "it says nothing"),
+    "needs without reason": (with_option("needs: true"), "'true' is incomplete: write NAME - REA"),
+    "images without reason": (with_option("needs-images: true"), "write NAME - REASON, one a line"),
+    "no placeholder": (with_option("capture: link x"), "'link x' is incomplete: write <NAME> EXP"),
+    "no value": (with_option("placeholder: <a>"), "'<a>' is incomplete: write <NAME> VALUE"),
+    "invalid expression": (with_option("capture: <a> ("), "no regular expression"),
+    "unknown role": (with_option("role: sings"), '"sings" unknown; choose from "asks"'),
+    "said twice": (with_option("reason: a\n   :reason: b"), "duplicate option"),
+    "one name for two": (with_option("needs: true - a\n      true - b"), "'true' stands twice"),
+    "stale needs": (with_option("needs: tru - x"), "stale 'needs: tru'"),
+    "stale images": (with_option("needs-images: rue - x"), "stale 'needs-images: rue'"),
+    "stale placeholder": (with_option("placeholder: <a> x"), "stale 'placeholder"),
     "output without command": (output("hi"), "no command block"),
     "stale exception": (
-        command("a", "true") + ".. except: varies\n\n" + output("hi"),
+        command("a", "true") + output("hi").replace("output\n", "output\n   :reason: varies\n"),
         "stale exception 'varies'",
     ),
     "named and no command": (".. code-block:: text\n   :name: a\n\n   true\n", "no command"),

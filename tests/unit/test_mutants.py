@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,19 +97,20 @@ def test_a_healthcheck_is_content() -> None:
 
 
 def test_markup_is_mutated() -> None:
-    """Tags are misspelt; options, markers, annotations and the flavour are left out."""
+    """Tags are misspelt; options, markers, marks and the flavour are left out."""
     text = (
-        ":flavour: native\n\n.. except: a reason\n\n"
-        ".. code-block:: bash\n   :name: x\n\n   true\n\n"
+        ":flavour: native\n\n.. beyond:: /x - a reason\n\n.. a comment: of nobody\n\n"
+        ".. code-block:: bash\n   :name: x\n   :role: asks\n   :last: it ends\n\n   true\n\n"
         ".. literalinclude:: a.yaml\n   :language: yaml\n   :end-at: z\n"
     )
 
     found = [(one.operator, one.token, one.lines) for one in pages.changes(text)]
 
     assert found == [
-        ("annotation", "except: a reason", ()),
+        ("mark", "beyond:: /x - a reason", ()),
         ("language", "bash", (".. code-block:: bsah",)),
         ("name", ":name: x", ()),
+        ("meaning", ":last: it ends", ()),
         ("language", "yaml", ("   :language: ymal",)),
         ("marker", ":end-at: z", ()),
         ("flavour", "native", ()),
@@ -122,6 +124,11 @@ def block(name: str, text: str, kind: str = "command", file: str | None = None) 
         flavours=("native",), id=f"p-{name}", file=file, text_line=5,
         name=name if kind == "command" else None, target=name if file else None,
     )  # fmt: skip
+
+
+def asking(name: str, text: str) -> Block:
+    """A command that changes nothing."""
+    return replace(block(name, text), roles=["asks"])
 
 
 @pytest.fixture
@@ -241,8 +248,8 @@ def test_beside_a_stack_lie_the_mutants_files(
 def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Path) -> None:
     """A command that only asks runs in the stack's folder, and its stated output is compared."""
     standing = stand(tmp_path, "check-native")
-    own = Guide([block("check-native", command), block("said", "asked\n...", "output"),
-                 block("check-more", "echo more"), block("more", "more", "output")])  # fmt: skip
+    own = Guide([asking("check-native", command), block("said", "asked\n...", "output"),
+                 asking("check-more", "echo more"), block("more", "more", "output")])  # fmt: skip
 
     with standing.beside(own) as site:
         problem = standing.ask(own.blocks, own, site)
@@ -255,7 +262,7 @@ def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Pat
 def test_what_does_more_than_ask_is_not_repeated(tmp_path: Path) -> None:
     """A command that changes the stack is not run again, nor one that was never run."""
     standing = stand(tmp_path, "stop-native")
-    own = Guide([block("stop-native", "touch done"), block("check-native", "touch done")])
+    own = Guide([block("stop-native", "touch done"), asking("check-native", "touch done")])
 
     with standing.beside(own) as site:
         assert standing.ask(own.blocks, own, site) == ""

@@ -250,8 +250,11 @@ def run_only(mini: Mini, folder: Path, values: dict[str, str] | None = None) -> 
 def test_run_block(tmp_path: Path) -> None:
     """A block runs with moved ports, placeholders, and values that win over its own."""
     mini = Mini(tmp_path).page(
-        ".. placeholder <org>: Acme\n.. placeholder <x>: y\n\n"
-        + command("a", "echo localhost:1 <org> <x>")
+        command(
+            "a",
+            "echo localhost:1 <org> <x>",
+            options="   :placeholder: <org> Acme\n      <x> y\n",
+        )
     )
 
     assert run_only(mini, tmp_path, {"<org>": "Other"}) == "localhost:2 Other y\n"

@@ -1,14 +1,15 @@
-"""The faults that can be planted into a page's markup: tags, options and annotations of blocks."""
+"""The faults that can be planted into a page's markup: tags and options of blocks, and marks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from guidewalk.annotation import looks_like_one
+from guidewalk.directives import MARKS, READERS
 from parsec_stack.mutants.operators import Change
 
 DIRECTIVE = re.compile(r"^(\s*\.\. (?:code-block|literalinclude)::)(?: (\S+))?$")
+MARK = re.compile(rf"^\.\. ((?:{'|'.join(MARKS)}):: .+)$")
 OPTION = re.compile(r"^\s+:([\w-]+):(?: (.*))?$")
 # What each option of a block is to the reader.
 OPTIONS = {
@@ -21,6 +22,7 @@ OPTIONS = {
     "start-after": "marker",
     "end-before": "marker",
     "lines": "marker",
+    **dict.fromkeys(READERS.keys() - {"role"}, "meaning"),
 }
 
 
@@ -42,9 +44,8 @@ def found(lines: list[str]) -> Iterator[Change]:
             yield from of_option(line, number, option)
         else:
             in_block = False
-        comment = re.match(r"^\.\. (?!\S+::)(.+)$", line)
-        if comment and looks_like_one(comment[1]):
-            yield Change("annotation", comment[1], number, 1, ())
+        if mark := MARK.match(line):
+            yield Change("mark", mark[1], number, 1, ())
     if flavour := re.match(r":flavour: (\w+)", lines[0]):
         yield Change("flavour", flavour[1], 0, 1, ())
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from guidewalk.guide import Block, Guide
 from parsec_stack.mutants import pages
 from parsec_stack.mutants.operators import Change, changes
-from parsec_stack.versions import REQUIREMENTS
 
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
 # How long a line of code is in a title.
@@ -112,7 +111,7 @@ def controls(mutants: Iterable[Mutant]) -> list[Mutant]:
 def of_artifacts(guide: Guide) -> Iterator[Mutant]:
     """The mutants of the files that the guide shows whole."""
     for name, block in guide.files().items():
-        if name == REQUIREMENTS:  # compared whole with the lock that it is a part of
+        if "locked" in block.roles:  # it is compared whole with what it is a part of
             continue
         shown = [each for each in guide.blocks if each.target == name]
         flavours = tuple(dict.fromkeys(one for each in shown for one in each.flavours))

@@ -7,7 +7,6 @@ number of mutants, and they need not wait until each has services of its own.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -28,11 +27,6 @@ from parsec_stack.verify.site import StackSite, site_of
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
-# The commands that only ask, or say the same whenever they are run.
-QUESTIONS = re.compile(
-    r"(conninfo|migrate|check|status|ping-mail|organization-api|proxy-check|ciphers|backup)"
-    r"(-native|-docker)?"
-)
 # In seconds; what asks for longer is left to a walk.
 ANSWERED_WITHIN = 20.0
 
@@ -83,7 +77,7 @@ class Standing:
         """
         for block in questions:
             name = block.name or ""
-            if name not in self.commands or not QUESTIONS.fullmatch(name):
+            if name not in self.commands or "asks" not in block.roles:
                 continue
             with Shell(self.folder, self.environment) as shell:
                 result = shell.run(site.commands[name], ANSWERED_WITHIN)

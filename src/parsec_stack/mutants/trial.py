@@ -14,11 +14,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
 from guidewalk import cache, doctree, inventory
 from guidewalk.errors import UserError
+from guidewalk.evidence import named_in
 from guidewalk.guide import Block, Guide
 from guidewalk.registry import Check, Registry, denial
 from guidewalk.shell import Shell, failure_message, render_command
@@ -35,7 +37,6 @@ from parsec_stack.verify import compose
 from parsec_stack.verify.project import ParsecGuide
 from parsec_stack.verify.reader import following, reader
 from parsec_stack.verify.site import StackSite, environment, prepare, site_of
-from parsec_stack.versions import REQUIREMENTS
 
 PROJECT = ParsecGuide()
 # Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
@@ -44,9 +45,6 @@ PATIENCE = {"native": 15.0, "docker": 60.0}
 WALK_TIMEOUT = {"native": 300, "docker": 900}
 # A patient walk has so many times as long.
 PATIENT = 2
-# Blocks that take long and seldom tell anything new come last.
-LATE = re.compile(r"(restart|renew|scale|unscale|minio|mailhog|message)(-|$)")
-INSTALL = ("venv-native", "install-native")
 # What tells a failure by time, which a busy machine may cause, from any other.
 BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does not find", re.I)
 
@@ -88,6 +86,11 @@ class Bench:
         self.scratch = scratch
         self.offset = offset
         self.guide = cache.load(docs)
+
+    @property
+    def installing(self) -> list[Block]:
+        """What installs the programs of the native flavour."""
+        return [block for block in self.guide.blocks if "installs" in block.roles]
 
     @cached_property
     def registry(self) -> Registry:
@@ -232,7 +235,7 @@ class Bench:
             return Verdict(False, flavour)
         start = 0 if pages else self.first_concerned(mutants, flavour)
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
-        installed = not changed & set(INSTALL)
+        installed = not changed & {block.name for block in self.installing}
         names = self.concerned(mutants) if self.is_near(mutants) else None
         blocks = part(own, flavour, extent, start, installed, names or ())
         registry = self.registry
@@ -258,8 +261,9 @@ class Bench:
 
     def stand(self, flavour: FlavourName, offset: int) -> Standing:
         """Follow the unmutated guide to where its services run, and let them; StackError if not."""
-        # The server, which was stopped for the backup, must run again.
-        restarted = (f"restart-{flavour}",)
+        # What was stopped, as the server for the backup, must run again.
+        own = self.guide.of(flavour)
+        restarted = [block.name or "" for block in own if "restarts" in block.roles]
         blocks = part(self.guide, flavour, "early", 0, installed=True, names=restarted)
         site = prepare(flavour, offset)
         if flavour == "native":
@@ -433,10 +437,10 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def beginning_of(own: Guide, flavour: FlavourName) -> list[Block]:
-    """The blocks before the page of the flavour, where the first service is started."""
+    """The blocks before the page where the first service is started."""
     blocks = own.of(flavour)
-    pages = [block.page for block in blocks]
-    return blocks[: pages.index(flavour)] if flavour in pages else blocks
+    start = next((block.page for block in blocks if "starts" in block.roles), None)
+    return list(takewhile(lambda block: block.page != start, blocks))
 
 
 def near(names: Collection[str], blocks: list[Block]) -> list[Block]:
@@ -461,8 +465,11 @@ def part(
     beginning = beginning_of(own, flavour)
     rest = own.of(flavour)[len(beginning) :]
     if installed:
-        rest = [block for block in rest if block.name not in INSTALL]
-    late = [block for block in rest if LATE.match(block.name or "") or block.last]
+        rest = [block for block in rest if "installs" not in block.roles]
+    # What takes long and seldom tells anything new comes last.
+    late = [
+        block for block in rest if block.last or block.kind == "message" or "slow" in block.roles
+    ]
     early = [block for block in rest if block not in late or block.name in names]
     if extent == "first":
         return with_next_commands(beginning[start:])
@@ -485,18 +492,20 @@ def lend_environment(site: StackSite, venv: Path) -> None:
 
 def install(own: Guide, output: Path) -> Path:
     """The virtual environment that the guide's own commands make, once; StackError if one fails."""
-    required = own.files()[REQUIREMENTS].text
-    commands = "".join([required, *(own.named[name].text for name in INSTALL)])
+    installing = [block for block in own.blocks if "installs" in block.roles]
+    commands = "".join(block.text for block in installing)
+    needed = named_in(commands, own.files())
+    commands += "".join(file.text for file in needed)
     folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
     if (folder / "complete").exists():
         return folder / "venv"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / REQUIREMENTS).write_text(required + "\n")
+    for file in needed:
+        (folder / str(file.target)).write_text(file.text + "\n")
     stack = Stack(folder, "native")
     with Shell(folder, environment(stack, folder)) as shell:
-        for name in INSTALL:
-            block = own.named[name]
+        for block in installing:
             result = shell.run(render_command(block, {}, {}))
             if result.problem:
                 raise StackError(f"{failure_message(block, result)}\n{result.output[-2000:]}")

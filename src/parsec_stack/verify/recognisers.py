@@ -82,7 +82,7 @@ def setting(claim: Claim, known: Sources) -> Finding | None:
     if name not in options.variables():
         return Finding(f"the server reads no variable {name}")
     if name in options.WITHOUT_EFFECT:
-        return Finding(f"the server reads {name} without effect: warn of it by '.. ignored:'")
+        return Finding(f"the server reads {name} without effect: warn of it by '.. ignored::'")
     if equals and (refusal := options.refusal(name, value)):
         return Finding(f"the server refuses {claim.text}: {refusal}")
     return HOLDS
