@@ -9,7 +9,7 @@ nox.options.stop_on_first_error = True
 SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine", ".ci/run"]
 SHELL += ["tests/unit/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
-PYTHON = ["src", "tests", "docs", "scripts/bench", "tasks.py", "noxfile.py"]
+PYTHON = ["src", "tests", "docs", "examples", "scripts/bench", "tasks.py", "noxfile.py"]
 # In an environment that also has what drives a browser.
 WITH_BROWSER = ("scripts/run", "--with", "browser")
 

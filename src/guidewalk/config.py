@@ -19,12 +19,14 @@ LANGUAGES = (
 class Config:
     """How the guide of one project is read.
 
-    ``artifacts`` is the folder of the files that the guide shows, beside the guide's own.
+    ``artifacts`` is the folder of the files that the guide shows, beside the guide's own;
+    ``command`` is what follows the guide, as messages name it.
     ``flavours`` are the ways through the guide of which a reader goes one.  A block in another
     language than ``languages``, or of another class than ``classes``, is one with a misspelt tag.
     """
 
     artifacts: str = "deploy"
+    command: str = "pytest"
     flavours: tuple[str, ...] = ("default",)
     languages: tuple[str, ...] = LANGUAGES
     classes: tuple[str, ...] = ()
@@ -44,11 +46,17 @@ def config_of(root: Path) -> Config:
     if unknown := sorted(said.keys() - known):
         names = ", ".join(sorted(known))
         raise UserError(f"{path}: [tool.guidewalk] has no setting '{unknown[0]}': choose {names}")
-    artifacts = said.pop("artifacts", Config.artifacts)
-    if not isinstance(artifacts, str):
-        raise UserError(f"{path}: [tool.guidewalk] artifacts must be a text")
+    artifacts = text(path, "artifacts", said.pop("artifacts", Config.artifacts))
+    command = text(path, "command", said.pop("command", Config.command))
     lists = {name: texts(path, name, value) for name, value in said.items()}
-    return Config(artifacts, **lists)
+    return Config(artifacts, command, **lists)
+
+
+def text(path: Path, name: str, value: object) -> str:
+    """The value as a text; UserError if it is none."""
+    if isinstance(value, str):
+        return value
+    raise UserError(f"{path}: [tool.guidewalk] {name} must be a text")
 
 
 def texts(path: Path, name: str, value: object) -> tuple[str, ...]:

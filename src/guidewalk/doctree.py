@@ -19,7 +19,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 from guidewalk import literals
 from guidewalk.config import config_of
 from guidewalk.directives import MEANING
-from guidewalk.guide import Block, Guide, GuideError, Kind
+from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
 
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
@@ -32,11 +32,29 @@ EXTENSION = "guidewalk.directives"
 
 
 def read(docs: Path, cache: Path | None = None) -> Guide:
-    """The guide in this folder, in reading order; GuideError if Sphinx warns.
+    """The guide in this folder, in reading order; GuideError with all that is wrong with it.
 
     A ``cache`` keeps the doctrees: only pages that have changed since are read anew, and what
     Sphinx warned of in the others is not said again.
     """
+    pages, warnings = pages_of(docs, cache)
+    if warnings:
+        raise GuideError(f"Sphinx warns of the guide:\n{warnings}")
+    blocks = [block for page in pages for block in page.blocks()]
+    claims = [claim for page in pages for claim in page.claims()]
+    if mistakes := [mistake for page in pages for mistake in page.mistakes]:
+        raise GuideError("\n".join(mistakes))
+    return Guide(with_ids(distinct(blocks)), claims)
+
+
+def listed(docs: Path) -> list[Block]:
+    """Every literal block of any project's pages, whatever is wrong with it or with others."""
+    pages, _ = pages_of(docs)
+    return with_ids([block for page in pages for block in page.blocks()])
+
+
+def pages_of(docs: Path, cache: Path | None = None) -> tuple[list[Page], str]:
+    """The pages as Sphinx resolves them, and its warnings; GuideError if it cannot."""
     warnings = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="guide-") as scratch,
@@ -52,18 +70,14 @@ def read(docs: Path, cache: Path | None = None) -> Guide:
             app.builder.read()
             (trees / ENV_PICKLE_FILENAME).write_bytes(pickle.dumps(app.env))
             app.env.check_consistency()
-            pages = [
+            resolved = [
                 (page, app.env.get_and_resolve_doctree(page, app.builder, tags=app.tags))
                 for page in in_reading_order(app.env)
             ]
         except Exception as error:  # whatever an extension or conf.py may raise
             raise GuideError(f"Sphinx cannot read the guide in {docs}: {error}") from error
-    if text := plain(warnings.getvalue(), docs):
-        raise GuideError(f"Sphinx warns of the guide:\n{text}")
-    read_pages = [Page(docs, page, tree, app.env) for page, tree in pages]
-    blocks = [block for page in read_pages for block in page.blocks()]
-    claims = [claim for page in read_pages for claim in literals.claims(page)]
-    return Guide(with_ids(distinct(blocks)), claims)
+    pages = [Page(docs, page, tree, app.env) for page, tree in resolved]
+    return pages, plain(warnings.getvalue(), docs)
 
 
 def in_reading_order(env: BuildEnvironment) -> list[str]:
@@ -95,16 +109,18 @@ class Page:
         self.name = name
         self.tree = tree
         self.source = Path(env.doc2path(name)).resolve()
+        # What is wrong with the page, with its lines.
+        self.mistakes: list[str] = []
         self.flavours = self.page_flavours(env.metadata[name].get("flavour"))
         self.commands: list[tuple[str, ...]] = []
 
     def page_flavours(self, word: Any) -> tuple[str, ...]:
         """The flavours to which the field ``:flavour:`` at the page's top restricts it."""
-        if word is None:
-            return self.config.flavours
-        if word not in self.config.flavours:
-            raise GuideError(f"{self.relative(self.source)}:1: unknown flavour '{word}'")
-        return (word,)
+        if word in self.config.flavours:
+            return (str(word),)
+        if word is not None:
+            self.mistakes.append(f"{self.relative(self.source)}:1: unknown flavour '{word}'")
+        return self.config.flavours
 
     def relative(self, path: str | Path) -> str:
         """The path as messages and reports name it."""
@@ -112,9 +128,34 @@ class Page:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def blocks(self) -> Iterator[Block]:
-        """The page's literal blocks in order."""
+        """The page's literal blocks in order; one that is wrong is unexplained, and a mistake."""
         for node in self.tree.findall(is_literal):
-            yield self.block(node)
+            try:
+                yield self.block(node)
+            except GuideError as error:
+                self.mistakes.append(str(error))
+                yield self.unexplained(node, str(error))
+
+    def claims(self) -> Iterator[Claim]:
+        """What the page claims in passing, up to a mark that is wrong."""
+        try:
+            yield from literals.claims(self)
+        except GuideError as error:
+            self.mistakes.append(str(error))
+
+    def unexplained(self, node: Any, reason: str) -> Block:
+        """The node as a block of which nothing but its text is known."""
+        source, line = self.place(node)
+        return Block(
+            page=self.name,
+            source=self.relative(source),
+            line=line,
+            text=node.astext(),
+            language=str(node.get("language", "text")),
+            kind="unexplained",
+            flavours=self.flavours,
+            reason=reason,
+        )
 
     def block(self, node: Any) -> Block:
         """What the node means."""

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from guidewalk.guide import Block, Guide
 
-ACCEPT = "nox -s docs-test -- --accept-inventory"
+ACCEPT = "--accept-inventory"
 HEADING = (
     "# The guide's literal blocks in reading order: id, kind, language, flavours, included file;\n"
     "# of an excerpt also its length; then on what it depends that it is executed.\n"
-    f"# Written by: {ACCEPT}\n"
+    "# Written by: {} {}\n"
 )
 
 
-def render(guide: Guide) -> str:
-    """The inventory of this guide as text, one line a block."""
-    return HEADING + "".join(row(block) + "\n" for block in guide.blocks)
+def render(guide: Guide, command: str) -> str:
+    """The inventory of this guide as text, one line a block; ``command`` follows the guide."""
+    return HEADING.format(command, ACCEPT) + "".join(row(block) + "\n" for block in guide.blocks)
 
 
 def row(block: Block) -> str:
@@ -34,23 +34,27 @@ def row(block: Block) -> str:
     return "  ".join(columns)
 
 
-def difference(guide: Guide, path: Path) -> str:
+def difference(guide: Guide, path: Path, command: str = "pytest") -> str:
     """How the guide departs from the committed inventory, and how to accept it; empty if not."""
     committed = path.read_text() if path.exists() else ""
     lines = list(
         unified_diff(
-            committed.splitlines(), render(guide).splitlines(), str(path.name), "the guide",
-            lineterm="", n=0,
+            [line for line in committed.splitlines() if not line.startswith("#")],
+            [row(block) for block in guide.blocks],
+            path.name,
+            "the guide",
+            lineterm="",
+            n=0,
         )
-    )  # fmt: skip
+    )
     if not lines:
         return ""
     return "\n".join(
         ["the guide's blocks are not those of the inventory:", *lines,
-         f"If this is meant, accept it with: {ACCEPT}"]
+         f"If this is meant, accept it with: {command} {ACCEPT}"]
     )  # fmt: skip
 
 
-def accept(guide: Guide, path: Path) -> None:
+def accept(guide: Guide, path: Path, command: str) -> None:
     """Make the guide's blocks the committed ones."""
-    path.write_text(render(guide))
+    path.write_text(render(guide, command))

@@ -50,16 +50,19 @@ def configure(
     tests: Path,
     registry: Registry,
     project: Project,
+    *,
+    docs: Path,
     required: tuple[str, ...] = (),
 ) -> None:
     """Begin a session with the checks of this folder of tests; call it from its conftest.
 
-    The ``required`` flavours must be followed as if the command line asked for it.
+    The guide is that in ``docs`` unless the command line names another; the ``required``
+    flavours must be followed as if that asked for it.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     option = config.option
-    docs = Path(option.docs or tests.parents[1] / "docs").resolve()
+    docs = Path(option.docs or docs).resolve()
     try:
         options = Options(
             chosen(option.flavour, config_of(docs.parent).flavours),
@@ -73,7 +76,7 @@ def configure(
         raise pytest.UsageError(str(error)) from None
     if option.accept_inventory:
         session.followed.change("")
-        inventory.accept(session.guide, session.inventory)
+        inventory.accept(session.guide, session.inventory, config_of(docs.parent).command)
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
 
@@ -114,7 +117,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The blocks have their own limits."""
-    for item in items:
+    for item in items if items and items[0].config.pluginmanager.hasplugin("timeout") else ():
         item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
 
 

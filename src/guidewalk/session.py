@@ -89,7 +89,9 @@ class Session:
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the guide as a whole."""
-        if problem := inventory.difference(self.guide, self.inventory):
+        if problem := inventory.difference(
+            self.guide, self.inventory, config_of(self.docs.parent).command
+        ):
             yield problem
         yield from self.registry.strays(self.guide)
         yield from self.project.mistakes(self.claims)

@@ -13,6 +13,7 @@ from guidewalk.plugin import (  # noqa: F401 - pytest finds its hooks and fixtur
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from parsec_stack.stack import DOCS
 from parsec_stack.verify.project import ParsecGuide, docker_required
 
 
@@ -22,4 +23,6 @@ def pytest_configure(config: pytest.Config) -> None:
     from checks import registry
 
     required = ("docker",) if docker_required() else ()
-    plugin.configure(config, Path(__file__).parent, registry, ParsecGuide(), required)
+    plugin.configure(
+        config, Path(__file__).parent, registry, ParsecGuide(), docs=DOCS, required=required
+    )

@@ -187,7 +187,7 @@ MISTAKES = {
     "unknown role": (with_option("role: sings"), '"sings" unknown; choose from "asks"'),
     "said twice": (with_option("reason: a\n   :reason: b"), "duplicate option"),
     "one name for two": (with_option("needs: true - a\n      true - b"), "'true' stands twice"),
-    "stale needs": (with_option("needs: tru - x"), "stale 'needs: tru'"),
+    "stale needs": (with_option("needs: curl - x"), "stale 'needs: curl'"),
     "stale images": (with_option("needs-images: rue - x"), "stale 'needs-images: rue'"),
     "stale placeholder": (with_option("placeholder: <a> x"), "stale 'placeholder"),
     "output without command": (output("hi"), "no command block"),
@@ -300,3 +300,24 @@ def test_cached_reading_needs_no_sphinx(mini: Mini) -> None:
     argv = [sys.executable, "-c", script, str(mini.docs)]
 
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "a False\n"
+
+
+def test_all_mistakes_are_told_at_once(mini: Mini) -> None:
+    """Each once, of all pages, with page and line."""
+    mini.page(
+        ".. toctree::\n\n   other\n\n"
+        + command("a", "true", options="   :class: odd\n")
+        + with_option("needs: curl - x").replace("a\n", "b\n", 1)
+    )
+    mini.page(".. beyond:: /x - theirs\n\n" + output("hi"), "other")
+
+    with pytest.raises(GuideError) as caught:
+        mini.load()
+
+    places = [line.partition(": ")[0] for line in str(caught.value).splitlines()]
+    assert places == [
+        "docs/index.rst:8",
+        "docs/index.rst:14",
+        "docs/other.rst:6",
+        "docs/other.rst:4",
+    ]

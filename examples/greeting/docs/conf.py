@@ -1,0 +1,4 @@
+"""The configuration of a small guide."""
+
+project = "Greeting"
+extensions = ["guidewalk.directives"]

@@ -1,0 +1,7 @@
+"""``python -m guidewalk``."""
+
+import sys
+
+from guidewalk.cli import main
+
+sys.exit(main())
