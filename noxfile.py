@@ -8,7 +8,8 @@ nox.options.stop_on_first_error = True
 
 SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine", ".ci/run"]
 SHELL += ["tests/unit/watch/bash_env.sh"]
-PROSE = ["README.rst", "CONTRIBUTING.rst", "docs"]
+PROSE = ["README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst", "docs"]
+PROSE += ["examples"]
 PYTHON = ["src", "tests", "docs", "examples", "scripts/bench", "tasks.py", "noxfile.py"]
 # In an environment that also has what drives a browser.
 WITH_BROWSER = ("scripts/run", "--with", "browser")
@@ -69,6 +70,15 @@ def docs(session: nox.Session) -> None:
     session.run(
         "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/html", *session.posargs
     )
+
+
+@nox.session(default=False)
+def linkcheck(session: nox.Session) -> None:
+    """Visit the guide's links to elsewhere; this reports, and never fails."""
+    session.run(
+        "sphinx-build", "--quiet", "-b", "linkcheck", "docs", "build/linkcheck",
+        success_codes=[0, 1],
+    )  # fmt: skip
 
 
 @nox.session

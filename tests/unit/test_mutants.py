@@ -11,7 +11,7 @@ import pytest
 
 from guidewalk.guide import Block, Guide
 from parsec_stack.errors import StackError
-from parsec_stack.mutants import changed, equivalents, pages, plan
+from parsec_stack.mutants import changed, equivalents, pages, plan, store
 from parsec_stack.mutants.__main__ import options, selected
 from parsec_stack.mutants.operators import changes
 from parsec_stack.mutants.plan import Mutant
@@ -409,3 +409,34 @@ def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
     assert bench.misread(harmless) == ""
     assert "the guide's blocks are not those of the inventory" in bench.misread(fault)
     assert bench.misread(harmless) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "src/guidewalk/shell.py", "src/guidewalk/strict.sh", "src/parsec_stack/verify/site.py",
+        "src/parsec_stack/mutants/standing.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
+        "docs/extensions/new.py", "deploy/new", "tests/docs/checks/new.py",
+        "tests/docs/conftest.py", "tests/docs/inventory.txt", "scripts/requirements.lock",
+        "pyproject.toml", "tasks.py",
+        ".python-version",
+    ],
+)  # fmt: skip
+def test_a_result_belongs_to_a_state(name: str, tmp_path: Path) -> None:
+    """Whatever can change what becomes of a mutant makes another state, and nothing else does."""
+    for one in ("src/guidewalk/guide.py", "docs/index.rst", "pyproject.toml", "README.rst"):
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_text("as it was")
+    before = store.state_of(tmp_path)
+    for one in (
+        "README.rst", "build/x", "src/guidewalk/__pycache__/guide.pyc", "tests/unit/x.py",
+        "tests/docs/equivalents.toml",
+    ):  # fmt: skip
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_text("changed")
+    assert store.state_of(tmp_path) == before
+
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("changed")
+
+    assert store.state_of(tmp_path) != before

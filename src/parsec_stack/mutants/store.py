@@ -27,16 +27,15 @@ def state_of(root: Path) -> str:
 
 
 def sources(root: Path) -> Iterator[Path]:
-    """The guide, its artifacts, its checks, what follows it, and what is installed."""
-    package = root / "src" / "parsec_stack"
-    own = [package / "mutants" / f"{name}.py" for name in ("operators", "pages", "plan", "trial")]
-    yield from own
-    yield from (root / "docs").rglob("*.rst")
-    yield from (root / "deploy").glob("*")
-    for folder in (package, package / "verify", root / "tests" / "docs"):
-        yield from (path for path in folder.glob("*.*") if path.suffix in (".py", ".sh", ".txt"))
-    yield from (root / "tests" / "docs" / "checks").glob("*.py")
-    yield from (root / "scripts").glob("requirements*.lock")
+    """Every file of the project that can change a result: all but what is built, or for people.
+
+    The reasons of equivalent mutants change what a result means, not what it is.
+    """
+    for name in ("src", "docs", "deploy", "tests/docs", "scripts"):
+        for folder, folders, files in (root / name).walk():
+            folders[:] = [one for one in folders if one != "__pycache__"]
+            yield from (folder / file for file in files if file != "equivalents.toml")
+    yield from (root / name for name in ("pyproject.toml", "tasks.py", ".python-version"))
 
 
 class Store:

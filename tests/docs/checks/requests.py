@@ -11,8 +11,12 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
+import pytest
+
 from checks.common import registry
 from checks.scripts import Desk, desk
+from guidewalk.errors import UserError
+from parsec_stack import smoke
 from parsec_stack.verify.site import StackSite
 
 # Each asks from a desk of its own.
@@ -72,6 +76,19 @@ def requests_that_are_refused_fail(site: StackSite) -> None:
 def the_answer_ends_its_line(site: StackSite) -> None:
     """What the command prints ends with a line's end, unlike the server's answer."""
     assert site.outputs["organization-api"].endswith("}\n"), site.outputs["organization-api"]
+
+
+@after("organization-api")
+def organizations_are_listed_and_not_deleted(site: StackSite) -> None:
+    """The administration API lists the organization that was made, and has no way to delete it."""
+    name = site.values["<orgname>"]
+    server, token = smoke.server_of(site.stack), smoke.administration_token(site.stack)
+    listed = server.administrate("GET", "/stats?format=json", token)["stats"]
+    assert name in [one["organization_id"] for one in listed], listed
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    path = f"/administration/organizations/{name}"
+    with pytest.raises(UserError, match="405"):
+        server.request("DELETE", path, headers)
 
 
 class Beginner(BaseHTTPRequestHandler):
