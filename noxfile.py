@@ -102,4 +102,4 @@ def docs_live(session: nox.Session) -> None:
 @nox.session(name="docs-mutants", default=False)
 def docs_mutants(session: nox.Session) -> None:
     """Plant faults into the guide, one at a time, to see that docs-test notices; see --help."""
-    session.run("python", "-m", "parsec_stack.mutants", *session.posargs)
+    session.run("python", "tests/docs/mutate.py", *session.posargs)

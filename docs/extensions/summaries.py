@@ -11,7 +11,7 @@ from typing import Any
 
 from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
 
-from parsec_stack.mutants import store
+from guidewalk.mutants import store
 
 GOOD = ("executed", "checked")
 Cells = Iterable[str | int]

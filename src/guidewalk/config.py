@@ -10,6 +10,8 @@ from pathlib import Path
 from guidewalk.errors import UserError
 
 FILE = "pyproject.toml"
+# Names all flavours.
+ALL = "all"
 LANGUAGES = (
     *("bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "toml", "xml", "yaml"),
 )
@@ -64,3 +66,12 @@ def texts(path: Path, name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise UserError(f"{path}: [tool.guidewalk] {name} must be a list of texts")
+
+
+def chosen(flavour: str, every: tuple[str, ...]) -> tuple[str, ...]:
+    """The flavours to follow; UserError for one that the guide does not have."""
+    if flavour == ALL:
+        return every
+    if flavour not in every:
+        raise UserError(f"the guide has no flavour '{flavour}': choose {', '.join(every)} or {ALL}")
+    return (flavour,)

@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from guidewalk import inventory, report
-from guidewalk.config import config_of
+from guidewalk.config import ALL, chosen, config_of
 from guidewalk.errors import UserError
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 from guidewalk.session import Options, Session, begin
 from guidewalk.walk import BLOCK_TIMEOUT
 
-# Names all flavours.
-ALL = "all"
 SESSION = pytest.StashKey[Session]()
 # A backstop beyond the limits of the blocks: an item may first have to run those before its own.
 ITEM_TIMEOUT = 3600
@@ -79,15 +77,6 @@ def configure(
         inventory.accept(session.guide, session.inventory, config_of(docs.parent).command)
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
-
-
-def chosen(flavour: str, every: tuple[str, ...]) -> tuple[str, ...]:
-    """The flavours to follow; UserError for one that the guide does not have."""
-    if flavour == ALL:
-        return every
-    if flavour not in every:
-        raise UserError(f"the guide has no flavour '{flavour}': choose {', '.join(every)} or {ALL}")
-    return (flavour,)
 
 
 def interrupt(number: int, frame: object) -> None:

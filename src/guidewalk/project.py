@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,15 @@ from guidewalk.registry import Registry
 from guidewalk.site import Site, home_of, new_folder
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Seconds that a block, the wait for a service, and the whole way of a mutant may take."""
+
+    block: float = 60.0
+    wait: float = 15.0
+    walk: int = 300
+
+
 class Project:
     """A project without services, secrets and claims; others override what they have."""
 
@@ -24,6 +34,8 @@ class Project:
     services: tuple[str, ...] = ()
     # The version that the guide is about; blocks may hold since a later one.
     version: str = ""
+    # By how much ports may be moved.
+    max_offset: int = 20_000
     # What recognises the literals of the prose; without any, the prose is not checked.
     recognisers: ClassVar[Recognisers] = {}
 
@@ -36,9 +48,38 @@ class Project:
 
         ``port_offset`` is what is added to every port; None for free ones.
         """
-        folder = new_folder()
+        return self.site(new_folder(), flavour, port_offset or 0)
+
+    def site(
+        self,
+        folder: Path,
+        flavour: str,
+        port_offset: int,
+        environment: dict[str, str] | None = None,
+    ) -> Site:
+        """This folder as a site, by default with the environment of a reader with a fresh home."""
         kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-        return Site(folder, flavour, kept | {"HOME": str(home_of(folder)), "LANG": "C.UTF-8"})
+        own = kept | {"HOME": str(home_of(folder)), "LANG": "C.UTF-8"}
+        return Site(folder, flavour, own if environment is None else environment)
+
+    def ports(self, flavour: str, port_offset: int) -> list[int]:
+        """All ports that following the flavour takes."""
+        return []
+
+    def limits(self, flavour: str) -> Limits:
+        """How long a mutant of the flavour may take."""
+        return Limits()
+
+    def share(self, folder: Path) -> None:
+        """Let whoever follows a flavour write into the folder."""
+
+    def read_with(self, name: str, guide: Guide) -> set[str]:
+        """The guide's other files that mean something else when this one changes."""
+        return set()
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the programs with which the guide is followed, by package."""
+        return {}
 
     def acting(self, flavour: str) -> AbstractContextManager[None]:
         """Be meanwhile who follows this flavour; nobody's is empty."""

@@ -59,6 +59,8 @@ class Site:
     flavour: str
     environment: dict[str, str]
     ports: dict[int, int] = field(default_factory=dict)
+    # What was added to each port, where that is one number.
+    port_offset: int = 0
     # How long services may take to become ready, in seconds.
     patience: float = 90.0
     # What each named block has printed so far, the command it was, and the placeholders' values.

@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from guidewalk.errors import UserError
 from guidewalk.guide import Block, Guide
-from parsec_stack.errors import StackError
-from parsec_stack.mutants import changed, equivalents, pages, plan, store
-from parsec_stack.mutants.__main__ import options, selected
-from parsec_stack.mutants.operators import changes
-from parsec_stack.mutants.plan import Mutant
-from parsec_stack.mutants.report import Report, Row
-from parsec_stack.mutants.run import grouped
-from parsec_stack.mutants.standing import Standing
-from parsec_stack.mutants.store import Store
-from parsec_stack.mutants.trial import Bench, Verdict
+from guidewalk.mutants import changed, equivalents, pages, plan, store
+from guidewalk.mutants.command import options, selected
+from guidewalk.mutants.operators import changes
+from guidewalk.mutants.plan import Mutant
+from guidewalk.mutants.report import Report, Row
+from guidewalk.mutants.run import grouped
+from guidewalk.mutants.standing import Standing
+from guidewalk.mutants.store import Store
+from guidewalk.mutants.trial import Bench, Verdict
+from guidewalk.registry import Registry
 from parsec_stack.stack import DOCS, ROOT
+from parsec_stack.verify.project import ParsecGuide
 
 
 def becomes(line: str, language: str, operator: str) -> list[str]:
@@ -225,12 +227,12 @@ def test_beside_a_stack_lie_the_mutants_files(
     standing = Standing("native", folder, 100, {"A": "b"}, {"two": "said"}, {"two": "rm x"}, {})
     mutants = [find(every, "number", "1"), find(every, "word", "rm")]
 
-    with standing.beside(plan.mutated(guide, mutants)) as site:
+    with standing.beside(ParsecGuide(), plan.mutated(guide, mutants)) as site:
         assert (site.folder / "s").read_text() == "#!/bin/bash\nfirst 11\nsecond 2\n"
         assert sorted(path.name for path in site.folder.iterdir()) == ["s", "secret"]
         assert site.commands == {"two": "rmx x"}
         assert site.outputs == {"two": "said"}
-        assert site.stack.port_offset == 100
+        assert site.port_offset == 100
         beside = site.folder
 
     assert not beside.parent.exists()
@@ -251,7 +253,7 @@ def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Pat
     own = Guide([asking("check-native", command), block("said", "asked\n...", "output"),
                  asking("check-more", "echo more"), block("more", "more", "output")])  # fmt: skip
 
-    with standing.beside(own) as site:
+    with standing.beside(ParsecGuide(), own) as site:
         problem = standing.ask(own.blocks, own, site)
 
         assert problem[: len(told) or None] == told
@@ -264,7 +266,7 @@ def test_what_does_more_than_ask_is_not_repeated(tmp_path: Path) -> None:
     standing = stand(tmp_path, "stop-native")
     own = Guide([block("stop-native", "touch done"), asking("check-native", "touch done")])
 
-    with standing.beside(own) as site:
+    with standing.beside(ParsecGuide(), own) as site:
         assert standing.ask(own.blocks, own, site) == ""
 
     assert not (standing.folder / "done").exists()
@@ -327,7 +329,7 @@ def test_reasons_cover_their_mutants(every: list[Mutant], tmp_path: Path) -> Non
 )
 def test_reasons_are_complete(text: str, tmp_path: Path) -> None:
     """An entry without a reason is refused, and so is a file that cannot be read."""
-    with pytest.raises(StackError, match=r"equivalents\.toml"):
+    with pytest.raises(UserError, match=r"equivalents\.toml"):
         entries(tmp_path, text)
 
 
@@ -354,12 +356,12 @@ def test_touched_lines_are_those_added(every: list[Mutant]) -> None:
 
 def test_a_bound_draws_some_and_says_so(every: list[Mutant]) -> None:
     """At most so many, the same for a seed; a bound that is not reached changes nothing."""
-    some, scope = selected(every, options(["--at-most", "3"]))
+    some, scope = selected(every, options(["--at-most", "3"]), ROOT)
 
     assert len(some) == 3
     assert scope == f"the whole guide, 3 of {len(every)}"
-    assert selected(every, options(["--at-most", "3"]))[0] == some
-    assert selected(every, options(["--at-most", "9999"])) == (every, "the whole guide")
+    assert selected(every, options(["--at-most", "3"]), ROOT)[0] == some
+    assert selected(every, options(["--at-most", "9999"]), ROOT) == (every, "the whole guide")
 
 
 def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -> None:
@@ -372,7 +374,7 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
         Row(fourth, Verdict(True, "tools"), "a stale reason"),
     ]
     report = Report(rows, seed=0, flavours=("native",), scope="the whole guide", state="s",
-                    started=datetime.now(UTC), notes=[])  # fmt: skip
+                    started=datetime.now(UTC), notes=[], versions={})  # fmt: skip
     content = report.as_json()
     report.write(tmp_path)
 
@@ -387,7 +389,7 @@ def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: 
     (tmp_path / "report.json").write_text("kept")
     rows = [Row(every[0], Verdict(True, "tools"))]
     report = Report(rows, seed=0, flavours=("native",), scope="the whole guide, 1 of 9", state="s",
-                    started=datetime.now(UTC), notes=[])  # fmt: skip
+                    started=datetime.now(UTC), notes=[], versions={})  # fmt: skip
 
     report.write(tmp_path)
 
@@ -403,7 +405,7 @@ def test_limits_of_time_are_told_from_other_failures() -> None:
 
 def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
     """The copy of the guide into which it is planted is as good as the guide, before and after."""
-    bench = Bench(DOCS, ROOT / "tests" / "docs", tmp_path, 0)
+    bench = Bench(ParsecGuide(), Registry(), DOCS, ROOT / "tests" / "docs", tmp_path, 0)
     fault = next(one for one in plan.of_pages(DOCS) if one.operator == "name")
     (harmless,) = plan.controls([fault])
     assert bench.misread(harmless) == ""
@@ -415,7 +417,7 @@ def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
     "name",
     [
         "src/guidewalk/shell.py", "src/guidewalk/strict.sh", "src/parsec_stack/verify/site.py",
-        "src/parsec_stack/mutants/standing.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
+        "src/guidewalk/mutants/standing.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
         "docs/extensions/new.py", "deploy/new", "tests/docs/checks/new.py",
         "tests/docs/conftest.py", "tests/docs/inventory.txt", "scripts/requirements.lock",
         "pyproject.toml", "tasks.py",

@@ -12,17 +12,19 @@ from typing import Any
 from guidewalk.claims import Claims
 from guidewalk.guide import Guide
 from guidewalk.linters import Linter
-from guidewalk.project import Project
-from parsec_stack import composition, docker
+from guidewalk.project import Limits, Project
+from guidewalk.site import home_of
+from parsec_stack import account, composition, docker, native
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import IMPLEMENTATIONS
 from parsec_stack.services import SERVICES, flavour_named
-from parsec_stack.stack import ARTIFACTS, ROOT, Stack
+from parsec_stack.stack import ARTIFACTS, MAX_OFFSET, ROOT, Stack
 from parsec_stack.verify import emphasis, linters, settings, versions
 from parsec_stack.verify.files import StackFiles
-from parsec_stack.verify.reader import following
+from parsec_stack.verify.reader import following, reader, welcome
 from parsec_stack.verify.recognisers import RECOGNISERS
-from parsec_stack.verify.site import StackSite, prepare
+from parsec_stack.verify.site import StackSite, prepare, site_of
+from parsec_stack.verify.site import environment as reader_environment
 from parsec_stack.verify.sources import Sources
 from parsec_stack.versions import declared
 
@@ -39,6 +41,7 @@ class ParsecGuide(Project):
     """The guide of the Parsec server."""
 
     services = tuple(SERVICES)
+    max_offset = MAX_OFFSET
     recognisers = RECOGNISERS
 
     def __init__(self) -> None:
@@ -52,6 +55,45 @@ class ParsecGuide(Project):
     def prepare(self, flavour: str, port_offset: int | None) -> StackSite:
         """An empty folder with a stack's ports."""
         return prepare(flavour_named(flavour), port_offset)
+
+    def site(
+        self,
+        folder: Path,
+        flavour: str,
+        port_offset: int,
+        environment: dict[str, str] | None = None,
+    ) -> StackSite:
+        """The folder as a stack's; what is in the engine has its name."""
+        stack = Stack(folder, flavour_named(flavour), port_offset, name=folder.name)
+        own = reader_environment(stack, home_of(folder)) if environment is None else environment
+        return site_of(stack, own)
+
+    def ports(self, flavour: str, port_offset: int) -> list[int]:
+        """Those of the services."""
+        name = flavour_named(flavour)
+        own = Stack(Path(), name, port_offset)
+        return [port for _, port in IMPLEMENTATIONS[name].ports(own)]
+
+    def limits(self, flavour: str) -> Limits:
+        """Containers take longer."""
+        return Limits(150.0, 60.0, 900) if flavour == "docker" else Limits()
+
+    def share(self, folder: Path) -> None:
+        """Give the folder to whom root becomes to follow the native flavour."""
+        if who := reader():
+            welcome()
+            account.give(folder, who)
+
+    def read_with(self, name: str, guide: Guide) -> set[str]:
+        """What is laid on top of the compose file."""
+        if name != composition.COMPOSE_FILE:
+            return set()
+        return {one for one in guide.files() if one.endswith(".yaml")}
+
+    def versions(self) -> dict[str, str]:
+        """Those of the native flavour's packages."""
+        names = native.packages().values()
+        return {name: version for name in names if (version := native.version(name))}
 
     def acting(self, flavour: str) -> AbstractContextManager[None]:
         """Be somebody without rights meanwhile, if root follows the native flavour."""

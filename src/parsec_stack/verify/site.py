@@ -57,7 +57,14 @@ class StackSite(Site):
 
 def site_of(stack: Stack, environment: dict[str, str]) -> StackSite:
     """The stack as a site, which nobody has followed yet."""
-    return StackSite(stack.folder, stack.flavour, environment, stack.moved_ports, stack=stack)
+    return StackSite(
+        stack.folder,
+        stack.flavour,
+        environment,
+        stack.moved_ports,
+        stack.port_offset,
+        stack=stack,
+    )
 
 
 def prepare(flavour: FlavourName, offset: int | None = None) -> StackSite:

@@ -12,9 +12,10 @@ from difflib import unified_diff
 from itertools import takewhile
 from pathlib import Path
 
+from guidewalk.config import config_of
 from guidewalk.guide import Block, Guide
-from parsec_stack.mutants import pages
-from parsec_stack.mutants.operators import Change, changes
+from guidewalk.mutants import pages
+from guidewalk.mutants.operators import Change, changes
 
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
 # How long a line of code is in a title.
@@ -187,6 +188,7 @@ def swapped(first: Block, second: Block) -> Mutant:
 
 def of_pages(docs: Path) -> Iterator[Mutant]:
     """The mutants of the pages' own markup."""
+    flavours = config_of(docs.parent).flavours
     for path in sorted(docs.glob("*.rst")):
         text = path.read_text()
         source = f"{docs.name}/{path.name}"
@@ -197,7 +199,7 @@ def of_pages(docs: Path) -> Iterator[Mutant]:
             yield Mutant(
                 "page", source, source, change.start + 1, change.operator, change.token,
                 context(lines, change.start) + before, "\n".join(change.lines),
-                ((source, change),), ("native", "docker"), "\n".join(diff),
+                ((source, change),), flavours, "\n".join(diff),
             )  # fmt: skip
 
 

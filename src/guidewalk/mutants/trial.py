@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -16,33 +15,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from guidewalk import cache, doctree, inventory
+from guidewalk.config import config_of
 from guidewalk.errors import UserError
 from guidewalk.evidence import named_in
 from guidewalk.guide import Block, Guide
+from guidewalk.mutants.plan import CONTROL, Mutant, mutated, planted
+from guidewalk.mutants.standing import Standing, copy_files, left_by
+from guidewalk.project import Project
 from guidewalk.registry import Check, Registry, denial
 from guidewalk.shell import Shell, failure_message, render_command
-from guidewalk.site import is_free
+from guidewalk.site import Site, is_free
 from guidewalk.walk import Walk, mismatch
-from parsec_stack import account
-from parsec_stack.errors import StackError
-from parsec_stack.flavour import flavour_of
-from parsec_stack.mutants.plan import CONTROL, Mutant, mutated, planted
-from parsec_stack.mutants.standing import Standing, copy_files, left_by
-from parsec_stack.services import FLAVOURS, FlavourName
-from parsec_stack.stack import Stack
-from parsec_stack.verify import compose
-from parsec_stack.verify.project import ParsecGuide
-from parsec_stack.verify.reader import following, reader
-from parsec_stack.verify.site import StackSite, environment, prepare, site_of
 
-PROJECT = ParsecGuide()
-# Limits, in seconds: of a block, of the wait for a service, and of a whole walk.
-BLOCK_TIMEOUT = {"native": 60.0, "docker": 150.0}
-PATIENCE = {"native": 15.0, "docker": 60.0}
-WALK_TIMEOUT = {"native": 300, "docker": 900}
 # A patient walk has so many times as long.
 PATIENT = 2
 # What tells a failure by time, which a busy machine may cause, from any other.
@@ -71,7 +58,7 @@ class Seen:
     It holds a dead stack's secrets and is never written anywhere.
     """
 
-    offset: int
+    ports: dict[int, int]
     values: dict[str, str]
     compared: dict[str, list[str]]
 
@@ -79,26 +66,18 @@ class Seen:
 class Bench:
     """One worker's place: the guide, its checks, and ports that no other worker has."""
 
-    def __init__(self, docs: Path, tests: Path, scratch: Path, offset: int) -> None:
-        """Take the guide of this folder, the tests' folder, and what the run has prepared."""
+    def __init__(
+        self, project: Project, registry: Registry, docs: Path, tests: Path, scratch: Path,
+        offset: int,
+    ) -> None:  # fmt: skip
+        """Take the project's guide and checks, the tests' folder, and what the run has prepared."""
+        self.project = project
+        self.registry = registry
         self.docs = docs
         self.tests = tests
         self.scratch = scratch
         self.offset = offset
         self.guide = cache.load(docs)
-
-    @property
-    def installing(self) -> list[Block]:
-        """What installs the programs of the native flavour."""
-        return [block for block in self.guide.blocks if "installs" in block.roles]
-
-    @cached_property
-    def registry(self) -> Registry:
-        """The checks of docs-test."""
-        sys.path.insert(0, str(self.tests))
-        from checks import registry
-
-        return registry
 
     def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
         """What needs no service: nothing if only a walk can tell."""
@@ -123,10 +102,11 @@ class Bench:
         """What the prose says against the fault, for it is about what the mutant changes."""
         started = time.monotonic()
         own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
-        claims = PROJECT.claims_of(own)
+        claims = self.project.claims_of(own)
+        flavours = config_of(self.docs.parent).flavours
         try:
-            problems = [problem for flavour in FLAVOURS for problem in claims.problems(flavour)]
-            problems += PROJECT.mistakes(claims)
+            problems = [problem for flavour in flavours for problem in claims.problems(flavour)]
+            problems += self.project.mistakes(claims)
         finally:
             claims.close()
         if not problems:
@@ -152,16 +132,16 @@ class Bench:
     def copy(self) -> Path:
         """A copy of the guide, which Sphinx has read once, so that it reads only what changes.
 
-        Raises StackError if the copy is read otherwise than the guide: it would kill all mutants.
+        Raises UserError if the copy is read otherwise than the guide: it would kill all mutants.
         """
         root = Path(tempfile.mkdtemp(dir=self.scratch, prefix="copy-"))
-        for name in (self.docs.name, "deploy"):
+        for name in (self.docs.name, config_of(self.docs.parent).artifacts):
             shutil.copytree(self.docs.parent / name, root / name)
         for beside in ("pyproject.toml", "src"):
             (root / beside).symlink_to(self.docs.parent / beside)
         read = doctree.read(root / self.docs.name, root / "doctrees")
         if (read.blocks, read.claims) != (self.guide.blocks, self.guide.claims):
-            raise StackError(f"the guide is read otherwise in a copy: {root}")
+            raise UserError(f"the guide is read otherwise in a copy: {root}")
         return root
 
     def reread(self, mutant: Mutant) -> Guide:
@@ -181,9 +161,7 @@ class Bench:
     def problem_of_file(self, mutant: Mutant) -> str:
         """What the tools and the checks of files say against an artifact."""
         name = next(block.target for block in self.blocks_of(mutant) if block.kind == "file")
-        names = {str(name)}
-        if name == compose.BASE:
-            names |= {one for one in self.guide.files() if one.endswith(".yaml")}
+        names = {str(name), *self.project.read_with(str(name), self.guide)}
         return self.problem(mutant, names)
 
     def problem_of_command(self, mutant: Mutant) -> str:
@@ -192,7 +170,7 @@ class Bench:
 
     def problem(self, mutant: Mutant, names: set[str]) -> str:
         """The problems of these files and commands."""
-        findings = PROJECT.findings_of(mutated(self.guide, [mutant]), self.registry, names)
+        findings = self.project.findings_of(mutated(self.guide, [mutant]), self.registry, names)
         try:
             return "\n".join(problem for of in findings.all.values() for problem in of)
         finally:
@@ -202,12 +180,10 @@ class Bench:
         """Where the mutant's stated output or message departs from what was printed."""
         place = mutant.place
         stated = next(block for block in mutated(self.guide, [mutant]).blocks if block.id == place)
-        for flavour in cast("tuple[FlavourName, ...]", stated.flavours):
+        for flavour in stated.flavours:
             if flavour in seen and place in seen[flavour].compared:
                 told = seen[flavour]
-                site = replace(
-                    site_of(Stack(Path("/"), flavour, told.offset), {}), values=told.values
-                )
+                site = Site(Path("/"), flavour, {}, told.ports, values=told.values)
                 if problem := mismatch(stated, site, told.compared[place]):
                     return problem
         return ""
@@ -215,7 +191,7 @@ class Bench:
     def follow(
         self,
         mutants: Sequence[Mutant],
-        flavour: FlavourName,
+        flavour: str,
         extent: str = "all",
         patient: bool = False,
     ) -> Verdict:
@@ -235,7 +211,7 @@ class Bench:
             return Verdict(False, flavour)
         start = 0 if pages else self.first_concerned(mutants, flavour)
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
-        installed = not changed & {block.name for block in self.installing}
+        installed = not changed & {block.name for block in installing(self.guide, flavour)}
         names = self.concerned(mutants) if self.is_near(mutants) else None
         blocks = part(own, flavour, extent, start, installed, names or ())
         registry = self.registry
@@ -244,12 +220,13 @@ class Bench:
             blocks = blocks if names is None else near(names, blocks)
         factor = PATIENT if patient else 1
         with self.site(flavour, start, installed) as site:
-            site.patience = PATIENCE[flavour] * factor
-            walk = self.walk(Guide(blocks), site, registry, BLOCK_TIMEOUT[flavour] * factor)
-            reason = failure(walk, WALK_TIMEOUT[flavour] * factor)
+            limits = self.project.limits(flavour)
+            site.patience = limits.wait * factor
+            walk = self.walk(Guide(blocks), site, registry, limits.block * factor)
+            reason = failure(walk, limits.walk * factor)
         return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
-    def way(self, own: Guide, flavour: FlavourName) -> list[Block | tuple[object, ...]]:
+    def way(self, own: Guide, flavour: str) -> list[Block | tuple[object, ...]]:
         """What a walk through the guide does: of a block that is not executed here, only why."""
         excepted = (self.scratch / f"{flavour}-excepted").read_text().split("\n")
         return [
@@ -259,26 +236,26 @@ class Bench:
             for block in own.of(flavour)
         ]
 
-    def stand(self, flavour: FlavourName, offset: int) -> Standing:
-        """Follow the unmutated guide to where its services run, and let them; StackError if not."""
+    def stand(self, flavour: str, offset: int) -> Standing:
+        """Follow the unmutated guide to where its services run, and let them; UserError if not."""
         # What was stopped, as the server for the backup, must run again.
         own = self.guide.of(flavour)
         restarted = [block.name or "" for block in own if "restarts" in block.roles]
         blocks = part(self.guide, flavour, "early", 0, installed=True, names=restarted)
-        site = prepare(flavour, offset)
-        if flavour == "native":
-            lend_environment(site, self.scratch / "venv")
+        site = self.project.prepare(flavour, offset)
+        self.lend_environment(site)
         lean = self.registry.lean()
-        walk = self.walk(Guide(blocks), site, lean, BLOCK_TIMEOUT[flavour] * PATIENT)
+        timeout = self.project.limits(flavour).block * PATIENT
+        walk = self.walk(Guide(blocks), site, lean, timeout)
         for block in walk.blocks:
             outcome = walk.reach(block)
             if outcome.outcome in ("failed", "unexplained"):
                 walk.close(gently=False)
                 site.remove()
-                raise StackError(f"the unmutated guide fails: {outcome.reason}")
-        return left_by(walk, site)
+                raise UserError(f"the unmutated guide fails: {outcome.reason}")
+        return left_by(walk)
 
-    def checks_aside(self, mutants: Sequence[Mutant], flavour: FlavourName) -> list[Check]:
+    def checks_aside(self, mutants: Sequence[Mutant], flavour: str) -> list[Check]:
         """The checks that work aside of what the mutants concern, or of all if there are none.
 
         Those before the first service are asked on the way there.
@@ -312,7 +289,7 @@ class Bench:
         asked = [block for block in own.blocks if block.id in changed or not mutants]
         heard: dict[str, str] = {}
         try:
-            with standing.beside(own) as site:
+            with standing.beside(self.project, own) as site:
                 problem = standing.ask(asked, own, site)
                 heard = site.outputs
         except UserError as error:  # a command waits for a value that no block before it gives
@@ -322,16 +299,16 @@ class Bench:
         for check in self.checks_aside(mutants, standing.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
-                with standing.beside(own) as place:
+                with standing.beside(self.project, own) as place:
                     place.outputs |= heard
                     check(place)
             except Exception as error:  # a check may find the script odd in any way
                 yield denial(check, error)
 
-    def walk(self, own: Guide, site: StackSite, registry: Registry, timeout: float) -> Walk:
+    def walk(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Walk:
         """A walk; its tools have spoken before."""
-        silent = PROJECT.findings_of(Guide([]), registry, ())
-        version = PROJECT.version
+        silent = self.project.findings_of(Guide([]), registry, ())
+        version = self.project.version
         return Walk(own, site, registry, silent, version=version, timeout=timeout)
 
     def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
@@ -349,58 +326,65 @@ class Bench:
         near = (mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants)
         return bool(mutants) and all(near)
 
-    def first_concerned(self, mutants: Sequence[Mutant], flavour: FlavourName) -> int:
+    def first_concerned(self, mutants: Sequence[Mutant], flavour: str) -> int:
         """How many blocks of the beginning are as they were, before the first that is not."""
         changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
         beginning = [block.id for block in beginning_of(self.guide, flavour)]
         numbers = [number for number, block in enumerate(beginning) if block in changed]
         return min(numbers, default=len(beginning))
 
+    def lend_environment(self, site: Site) -> None:
+        """Put a prepared virtual environment where the guide's own would be, activated."""
+        venv = self.scratch / f"{site.flavour}-venv"
+        if venv.exists():
+            (site.folder / "venv").symlink_to(venv)
+            path = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
+            site.environment["PATH"] = path
+
     @contextmanager
-    def site(self, flavour: FlavourName, start: int, installed: bool) -> Iterator[StackSite]:
+    def site(self, flavour: str, start: int, installed: bool) -> Iterator[Site]:
         """A fresh folder, with what so many blocks have made and perhaps what is installed."""
-        site = prepare(flavour, self.free_offset(flavour))
+        site = self.project.prepare(flavour, self.free_offset(flavour))
         try:
             if start:
                 copy_files(self.scratch / f"{flavour}-{start}", site.folder)
-            if flavour == "native" and installed:
-                lend_environment(site, self.scratch / "venv")
+            if installed:
+                self.lend_environment(site)
             yield site
         finally:
             site.remove()
 
-    def free_offset(self, flavour: FlavourName) -> int:
+    def free_offset(self, flavour: str) -> int:
         """This worker's ports, once the last walk's services have let them go."""
-        stack = Stack(self.scratch, flavour, self.offset)
-        deadline = time.monotonic() + PATIENCE[flavour]
-        while not all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
+        deadline = time.monotonic() + self.project.limits(flavour).wait
+        while not all(map(is_free, self.project.ports(flavour, self.offset))):
             if time.monotonic() > deadline:
-                raise StackError(f"the ports at offset {self.offset} are not free any more")
+                raise UserError(f"the ports at offset {self.offset} are not free any more")
             time.sleep(0.1)
         return self.offset
 
-    def see(self, flavour: FlavourName) -> Seen:
+    def see(self, flavour: str) -> Seen:
         """Follow the unmutated guide, which must pass; keep what the others begin with.
 
-        Raises StackError for a block that fails.
+        Raises UserError for a block that fails.
         """
         blocks = part(self.guide, flavour, "all", 0, installed=True)
         beginning = beginning_of(self.guide, flavour)
         with self.site(flavour, 0, installed=True) as site:
-            timeout = BLOCK_TIMEOUT[flavour] * PATIENT
+            timeout = self.project.limits(flavour).block * PATIENT
             walk = self.walk(Guide(blocks), site, self.registry, timeout)
             try:
                 for block in walk.blocks:
                     outcome = walk.reach(block)
                     if outcome.outcome in ("failed", "unexplained"):
-                        raise StackError(f"the unmutated guide fails: {outcome.reason}")
+                        raise UserError(f"the unmutated guide fails: {outcome.reason}")
                     if len(walk.outcomes) <= len(beginning):
                         copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
             finally:
                 walk.close(gently=False)
             excepted = [one.block.id for one in walk.outcomes if one.outcome == "excepted"]
             (self.scratch / f"{flavour}-excepted").write_text("\n".join(excepted))
-            return Seen(site.stack.port_offset, dict(site.values), walk.compared)
+            return Seen(site.ports, dict(site.values), walk.compared)
 
 
 def failure(walk: Walk, seconds: int) -> str:
@@ -436,7 +420,7 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def beginning_of(own: Guide, flavour: FlavourName) -> list[Block]:
+def beginning_of(own: Guide, flavour: str) -> list[Block]:
     """The blocks before the page where the first service is started."""
     blocks = own.of(flavour)
     start = next((block.page for block in blocks if "starts" in block.roles), None)
@@ -452,7 +436,7 @@ def near(names: Collection[str], blocks: list[Block]) -> list[Block]:
 
 def part(
     own: Guide,
-    flavour: FlavourName,
+    flavour: str,
     extent: str,
     start: int,
     installed: bool,
@@ -484,16 +468,15 @@ def with_next_commands(blocks: list[Block]) -> list[Block]:
     return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
 
 
-def lend_environment(site: StackSite, venv: Path) -> None:
-    """Put the prepared virtual environment where the guide's own would be, activated."""
-    (site.folder / "venv").symlink_to(venv)
-    site.environment["PATH"] = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
+def installing(own: Guide, flavour: str) -> list[Block]:
+    """What installs the programs of the flavour."""
+    return [block for block in own.of(flavour) if "installs" in block.roles]
 
 
-def install(own: Guide, output: Path) -> Path:
-    """The virtual environment that the guide's own commands make, once; StackError if one fails."""
-    installing = [block for block in own.blocks if "installs" in block.roles]
-    commands = "".join(block.text for block in installing)
+def install(project: Project, own: Guide, flavour: str, output: Path) -> Path:
+    """The virtual environment that the guide's own commands make, once; UserError if one fails."""
+    blocks = installing(own, flavour)
+    commands = "".join(block.text for block in blocks)
     needed = named_in(commands, own.files())
     commands += "".join(file.text for file in needed)
     folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
@@ -503,15 +486,14 @@ def install(own: Guide, output: Path) -> Path:
     folder.mkdir(parents=True)
     for file in needed:
         (folder / str(file.target)).write_text(file.text + "\n")
-    stack = Stack(folder, "native")
-    with Shell(folder, environment(stack, folder)) as shell:
-        for block in installing:
+    site = project.site(folder, flavour, 0)
+    with Shell(folder, site.environment) as shell:
+        for block in blocks:
             result = shell.run(render_command(block, {}, {}))
             if result.problem:
-                raise StackError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
-    if who := reader():
-        # Its packages unpack programs at their first use.
-        account.give(folder, who)
+                raise UserError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
+    # Its packages unpack programs at their first use.
+    project.share(folder)
     (folder / "complete").touch()
     return folder / "venv"
 
@@ -520,14 +502,16 @@ def install(own: Guide, output: Path) -> Path:
 BENCH: Bench
 
 
-def open_bench(docs: Path, tests: Path, scratch: Path, offsets: Any) -> None:
+def open_bench(
+    project: Project, registry: Registry, docs: Path, tests: Path, scratch: Path, offsets: Any
+) -> None:
     """Set this process up as a worker: quiet, and with ports of its own."""
     global BENCH
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-    BENCH = Bench(docs, tests, scratch, offsets.get())
+    BENCH = Bench(project, registry, docs, tests, scratch, offsets.get())
 
 
 def judge(mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
@@ -540,25 +524,25 @@ def weigh(mutant: Mutant) -> Verdict | None:
     return BENCH.weigh(mutant)
 
 
-def follow(mutants: Sequence[Mutant], flavour: FlavourName, extent: str, patient: bool) -> Verdict:
+def follow(mutants: Sequence[Mutant], flavour: str, extent: str, patient: bool) -> Verdict:
     """Bench.follow in a worker."""
-    with following([flavour]):
+    with BENCH.project.acting(flavour):
         return BENCH.follow(mutants, flavour, extent, patient)
 
 
-def see(flavour: FlavourName) -> Seen:
+def see(flavour: str) -> Seen:
     """Bench.see in a worker."""
-    with following([flavour]):
+    with BENCH.project.acting(flavour):
         return BENCH.see(flavour)
 
 
-def stand(flavour: FlavourName, offset: int) -> Standing:
+def stand(flavour: str, offset: int) -> Standing:
     """Bench.stand in a worker."""
-    with following([flavour]):
+    with BENCH.project.acting(flavour):
         return BENCH.stand(flavour, offset)
 
 
 def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict:
     """Bench.look in a worker."""
-    with following([standing.flavour]):
+    with BENCH.project.acting(standing.flavour):
         return BENCH.look(mutants, standing)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from parsec_stack.mutants.trial import Verdict
+from guidewalk.mutants.trial import Verdict
 
 Results = dict[str, Verdict]
 

@@ -7,8 +7,8 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-from parsec_stack.errors import StackError
-from parsec_stack.mutants.plan import Mutant
+from guidewalk.errors import UserError
+from guidewalk.mutants.plan import Mutant
 
 HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@")
 MAIN = ("origin/main", "main", "origin/HEAD")
@@ -50,8 +50,8 @@ def merge_base(root: Path, reference: str) -> str:
 
 
 def fail(message: str) -> str:
-    """Raise StackError."""
-    raise StackError(message)
+    """Raise UserError."""
+    raise UserError(message)
 
 
 def touched(root: Path, base: str) -> Touched:
@@ -59,7 +59,7 @@ def touched(root: Path, base: str) -> Touched:
     diff = git(root, "diff", "--unified=0", "--no-color", "--no-ext-diff", base, "--",
                "docs", "deploy")  # fmt: skip
     if diff is None:
-        raise StackError(f"git cannot compare with {base}")
+        raise UserError(f"git cannot compare with {base}")
     return parse(diff)
 
 

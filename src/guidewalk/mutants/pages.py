@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from guidewalk.directives import MARKS, READERS
-from parsec_stack.mutants.operators import Change
+from guidewalk.mutants.operators import Change
 
 DIRECTIVE = re.compile(r"^(\s*\.\. (?:code-block|literalinclude)::)(?: (\S+))?$")
 MARK = re.compile(rf"^\.\. ((?:{'|'.join(MARKS)}):: .+)$")

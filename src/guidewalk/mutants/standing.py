@@ -17,13 +17,10 @@ from pathlib import Path
 
 from guidewalk import processes
 from guidewalk.guide import Block, Guide
+from guidewalk.project import Project
 from guidewalk.shell import Shell, failure_message, render_command, without_ansi
-from guidewalk.site import PREFIX
+from guidewalk.site import PREFIX, RUNNER, Site
 from guidewalk.walk import Walk, mismatch
-from parsec_stack.flavour import flavour_of
-from parsec_stack.services import FlavourName
-from parsec_stack.stack import Stack
-from parsec_stack.verify.site import StackSite, site_of
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
@@ -38,7 +35,7 @@ class Standing:
     It holds the stack's secrets and is never written anywhere.
     """
 
-    flavour: FlavourName
+    flavour: str
     folder: Path
     offset: int
     environment: dict[str, str]
@@ -47,30 +44,29 @@ class Standing:
     values: dict[str, str]
 
     @contextmanager
-    def beside(self, own: Guide) -> Iterator[StackSite]:
+    def beside(self, project: Project, own: Guide) -> Iterator[Site]:
         """A folder like the reader's with the files and commands of this guide, at the stack."""
         base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         try:
-            (base / "runner").write_text(str(os.getpid()))
+            (base / RUNNER).write_text(str(os.getpid()))
             folder = base / self.folder.name
             copy_files(self.folder, folder, without=OF_SERVICES)
-            stack = Stack(folder, self.flavour, self.offset, name=folder.name)
+            site = project.site(folder, self.flavour, self.offset, self.environment)
             for name, block in own.files().items():
                 if (folder / name).exists():
                     (folder / name).write_text(block.text.rstrip("\n") + "\n")
             commands = {
-                name: render_command(own.named[name], stack.moved_ports, self.values)
+                name: render_command(own.named[name], site.ports, self.values)
                 for name in self.commands
                 if name in own.named
             }
             yield replace(
-                site_of(stack, self.environment),
-                outputs=dict(self.outputs), commands=commands, values=dict(self.values),
-            )  # fmt: skip
+                site, outputs=dict(self.outputs), commands=commands, values=dict(self.values)
+            )
         finally:
             shutil.rmtree(base, ignore_errors=True)
 
-    def ask(self, questions: Iterable[Block], own: Guide, site: StackSite) -> str:
+    def ask(self, questions: Iterable[Block], own: Guide, site: Site) -> str:
         """Run the guide's questions of these in the stack's folder; what is wrong, if anything.
 
         The site, beside the stack, keeps what they have printed.
@@ -89,15 +85,14 @@ class Standing:
                     return f"the output of '{name}' is not as stated: {problem}"
         return ""
 
-    def end(self) -> None:
+    def end(self, project: Project) -> None:
         """End the services and remove all that was made."""
-        stack = Stack(self.folder, self.flavour, self.offset, name=self.folder.name)
-        flavour_of(stack).remove(stack)
+        project.site(self.folder, self.flavour, self.offset, self.environment).end()
         processes.end(self.folder.parent, 0.0)
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
-def outputs_of(command: Block, own: Guide, flavour: FlavourName) -> Iterator[Block]:
+def outputs_of(command: Block, own: Guide, flavour: str) -> Iterator[Block]:
     """The outputs that the guide states of the command."""
     blocks = [block for block in own.of(flavour) if block.page == command.page]
     place = [block.id for block in blocks].index(command.id)
@@ -105,13 +100,14 @@ def outputs_of(command: Block, own: Guide, flavour: FlavourName) -> Iterator[Blo
     return (block for block in following if block.kind == "output")
 
 
-def left_by(walk: Walk, site: StackSite) -> Standing:
+def left_by(walk: Walk) -> Standing:
     """What the walk leaves when its reader goes away and the services stay."""
     if walk.shell:
         walk.shell.release()
     walk.pool.shutdown()
+    site = walk.site
     return Standing(
-        site.stack.flavour, site.folder, site.stack.port_offset, site.environment,
+        site.flavour, site.folder, site.port_offset, site.environment,
         site.outputs, site.commands, site.values,
     )  # fmt: skip
 

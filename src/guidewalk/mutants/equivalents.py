@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from parsec_stack.errors import StackError
-from parsec_stack.mutants.plan import Mutant, flat
+from guidewalk.errors import UserError
+from guidewalk.mutants.plan import Mutant, flat
 
 FIELDS = {"place", "line", "operator", "becomes", "flavour", "reason"}
 REQUIRED = {"place", "line", "reason"}
@@ -47,14 +47,14 @@ class Entry:
 
 
 def load(path: Path) -> list[Entry]:
-    """The entries of the file; StackError for one that is incomplete."""
+    """The entries of the file; UserError for one that is incomplete."""
     try:
         rows = tomllib.loads(path.read_text()).get("equivalent", [])
     except tomllib.TOMLDecodeError as error:
-        raise StackError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
     for number, row in enumerate(rows, 1):
         if not set(row) >= REQUIRED or set(row) - FIELDS or not row["reason"].strip():
-            raise StackError(
+            raise UserError(
                 f"{path}: entry {number} must have {', '.join(sorted(REQUIRED))}, "
                 f"and may have {', '.join(sorted(FIELDS - REQUIRED))}"
             )

@@ -1,4 +1,4 @@
-"""The command behind ``nox -s docs-mutants``."""
+"""The command that plants faults into a guide; a project's own script gives it its subject."""
 
 from __future__ import annotations
 
@@ -6,36 +6,32 @@ import argparse
 import random
 import signal
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from pathlib import Path
 
 from guidewalk import cache, processes
+from guidewalk.config import ALL, chosen, config_of
 from guidewalk.console import say
 from guidewalk.errors import UserError
-from parsec_stack import engine
-from parsec_stack.errors import StackError
-from parsec_stack.mutants import changed, equivalents, plan, store
-from parsec_stack.mutants.plan import Mutant
-from parsec_stack.mutants.progress import Progress
-from parsec_stack.mutants.report import WANTED, WHOLE, Report, Row
-from parsec_stack.mutants.run import Plan, Run
-from parsec_stack.services import FLAVOURS, FlavourName
-from parsec_stack.stack import DOCS, ROOT
-from parsec_stack.verify.project import ParsecGuide
+from guidewalk.mutants import changed, equivalents, plan, store
+from guidewalk.mutants.plan import Mutant
+from guidewalk.mutants.progress import Progress
+from guidewalk.mutants.report import WANTED, WHOLE, Report, Row
+from guidewalk.mutants.run import Plan, Run
+from guidewalk.project import Project
+from guidewalk.registry import Registry
 
-TESTS = ROOT / "tests" / "docs"
-OUTPUT = ROOT / "build" / "docs-mutants"
 # Walks wait more than they work.
 JOBS = 4
+INTERRUPTED = 130
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="nox -s docs-mutants --", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="which of several faults of a kind")
-    parser.add_argument(
-        "--flavour", choices=[*FLAVOURS, "all"], default="all", help="follow this flavour alone"
-    )
+    parser.add_argument("--flavour", default=ALL, help="follow this flavour alone")
     parser.add_argument("--changed", action="store_true", help="only what the branch touched")
     parser.add_argument("--base", default="", help="what the branch is compared with")
     parser.add_argument("--at-most", type=int, help="so many of them, drawn by the seed")
@@ -48,27 +44,52 @@ def options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str]) -> int:
+@dataclass(frozen=True)
+class Subject:
+    """Whose guide it is: the project, its checks, and the folders of the guide and its tests."""
+
+    project: Project
+    registry: Registry
+    docs: Path
+    tests: Path
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.docs.parent
+
+
+def main(subject: Subject, arguments: list[str]) -> int:
     """Run it; the exit status is 0 if enough was killed and no reason is stale."""
-    asked = options(arguments)
+    try:
+        return run(subject, options(arguments))
+    except UserError as error:
+        return complain([str(error)])
+    except KeyboardInterrupt:
+        print("docs-mutants: interrupted; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(subject: Subject, asked: argparse.Namespace) -> int:
+    """Try the mutants that are asked for, and report."""
+    output = subject.root / "build" / "docs-mutants"
     started = datetime.now(UTC)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    processes.clear_abandoned(ParsecGuide().clear)
-    own = cache.load(DOCS)
-    flavours, notes = usable(asked.flavour)
-    every = [
-        mutant for mutant in plan.candidates(own, DOCS) if set(mutant.flavours) & set(flavours)
-    ]
-    entries = equivalents.load(TESTS / "equivalents.toml")
+    processes.clear_abandoned(subject.project.clear)
+    own = cache.load(subject.docs)
+    flavours, notes = usable(subject, asked.flavour)
+    candidates = plan.candidates(own, subject.docs)
+    every = [mutant for mutant in candidates if set(mutant.flavours) & set(flavours)]
+    entries = equivalents.load(subject.tests / "equivalents.toml")
     entries = equivalents.applicable(entries, flavours)
-    stale = list(equivalents.without_mutant(entries, plan.candidates(own, DOCS)))
-    mutants, scope = selected(plan.chosen(every, asked.seed), asked)
+    stale = list(equivalents.without_mutant(entries, candidates))
+    mutants, scope = selected(plan.chosen(every, asked.seed), asked, subject.root)
     if not mutants:
         say(f"docs-mutants: there is no mutant to try ({scope})")
         return complain(stale)
-    state = store.state_of(ROOT)
-    results = store.Store(OUTPUT / "results.jsonl", state, flavours)
+    state = store.state_of(subject.root)
+    results = store.Store(output / "results.jsonl", state, flavours)
     known = results.known()
     if asked.only_survivors:
         earlier = results.known(of_any_state=True)
@@ -76,42 +97,46 @@ def main(arguments: list[str]) -> int:
         notes.append("What was killed in an earlier state of the guide counts as it was.")
     left = [mutant for mutant in mutants if mutant.key not in known]
     say(f"docs-mutants: {len(mutants)} mutants ({scope}), {len(left)} to try")
-    todo = Plan(own, DOCS, TESTS, mutants, flavours, asked.jobs, entries)
-    with Run(todo, results, known, Progress()) as run:
-        verdicts = run.go()
+    todo = Plan(
+        subject.project, subject.registry, own, subject.docs, subject.tests, mutants, flavours,
+        asked.jobs, entries,
+    )  # fmt: skip
+    with Run(todo, results, known, Progress()) as trials:
+        verdicts = trials.go()
     rows = [
         Row(mutant, verdicts[mutant.key], equivalents.reason_for(mutant, entries))
         for mutant in mutants
     ]
     found = Report(
         rows, seed=asked.seed, flavours=flavours, scope=scope, state=state, started=started,
-        notes=notes,
+        notes=notes, versions=subject.project.versions(),
     )  # fmt: skip
-    found.write(OUTPUT)
-    found.tell((OUTPUT).relative_to(ROOT))
+    found.write(output)
+    found.tell(output.relative_to(subject.root))
     return judge(found, stale)
 
 
-def usable(flavour: str) -> tuple[tuple[FlavourName, ...], list[str]]:
-    """The flavours to follow, and a note if one cannot be."""
-    if flavour != "all":
-        return (cast(FlavourName, flavour),), []
-    if problem := engine.engine_problem():
-        return ("native",), [f"The docker flavour was not followed: {problem}."]
-    return FLAVOURS, []
+def usable(subject: Subject, flavour: str) -> tuple[tuple[str, ...], list[str]]:
+    """The flavours to follow, and a note for each that cannot be."""
+    every = config_of(subject.root).flavours
+    problems = {one: subject.project.problem(one) for one in chosen(flavour, every)}
+    notes = [f"The {one} flavour was not followed: {why}." for one, why in problems.items() if why]
+    return tuple(one for one, why in problems.items() if not why), notes
 
 
-def selected(mutants: list[Mutant], asked: argparse.Namespace) -> tuple[list[Mutant], str]:
+def selected(
+    mutants: list[Mutant], asked: argparse.Namespace, root: Path
+) -> tuple[list[Mutant], str]:
     """The mutants to try, and which these are, in words."""
     scope = WHOLE
     if asked.changed:
-        base = changed.base_of(ROOT, asked.base)
-        mutants = changed.concerned(mutants, changed.touched(ROOT, base))
+        base = changed.base_of(root, asked.base)
+        mutants = changed.concerned(mutants, changed.touched(root, base))
         scope = f"changed since {base[:10]}"
     if asked.word:
         mutants = [mutant for mutant in mutants if asked.word in mutant.title]
         if not mutants:
-            raise StackError(f"no mutant ({scope}) has {asked.word!r} in its title")
+            raise UserError(f"no mutant ({scope}) has {asked.word!r} in its title")
         scope += f", -k {asked.word}"
     if asked.at_most is not None and asked.at_most < len(mutants):
         scope += f", {asked.at_most} of {len(mutants)}"
@@ -138,14 +163,3 @@ def complain(problems: list[str]) -> int:
 def interrupt(number: int, frame: object) -> None:
     """Treat the signal as Ctrl-C."""
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"docs-mutants: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("docs-mutants: interrupted; run it again to go on", file=sys.stderr)
-        sys.exit(130)

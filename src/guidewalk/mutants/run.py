@@ -13,22 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guidewalk import processes
+from guidewalk.errors import UserError
 from guidewalk.guide import Guide
+from guidewalk.mutants import plan as plans
+from guidewalk.mutants import trial
+from guidewalk.mutants.equivalents import Entry, reason_for
+from guidewalk.mutants.plan import Mutant, overlap
+from guidewalk.mutants.progress import Progress
+from guidewalk.mutants.store import Results, Store
+from guidewalk.mutants.trial import Seen, Verdict
+from guidewalk.project import Project
+from guidewalk.registry import Registry
 from guidewalk.site import PREFIX, is_free
-from parsec_stack import account
-from parsec_stack.errors import StackError
-from parsec_stack.flavour import flavour_of
-from parsec_stack.mutants import plan as plans
-from parsec_stack.mutants import trial
-from parsec_stack.mutants.equivalents import Entry, reason_for
-from parsec_stack.mutants.plan import Mutant, overlap
-from parsec_stack.mutants.progress import Progress
-from parsec_stack.mutants.store import Results, Store
-from parsec_stack.mutants.trial import Seen, Verdict
-from parsec_stack.services import FlavourName
-from parsec_stack.stack import MAX_OFFSET, Stack
-from parsec_stack.verify import reader
-from parsec_stack.verify.project import ParsecGuide
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
 GROUP = 24
@@ -46,11 +42,13 @@ Found = list[tuple[Mutant, Verdict]]
 class Plan:
     """What a run is to do: these mutants, these flavours, so many workers."""
 
+    project: Project
+    registry: Registry
     guide: Guide
     docs: Path
     tests: Path
     mutants: list[Mutant]
-    flavours: tuple[FlavourName, ...]
+    flavours: tuple[str, ...]
     jobs: int
     entries: list[Entry] = field(default_factory=list)
 
@@ -68,18 +66,18 @@ class Run:
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}mutants-"))
         (self.scratch / "runner").write_text(str(os.getpid()))
         # Walks of both flavours, of the reader and of root, leave what others go on from.
-        if who := reader.reader():
-            reader.welcome()
-            account.give(self.scratch, who)
+        plan.project.share(self.scratch)
         context = multiprocessing.get_context("forkserver")
         manager = context.Manager()
         offsets = manager.Queue()
         patient = max(1, plan.jobs // WALKS_PER_PATIENT)
-        self.offset, *others = separate_offsets(plan.jobs + patient + 1, plan.flavours)
+        self.offset, *others = separate_offsets(
+            plan.project, plan.jobs + patient + 1, plan.flavours
+        )
         for offset in others:
             offsets.put(offset)
         self.manager = manager
-        bench = (plan.docs, plan.tests, self.scratch, offsets)
+        bench = (plan.project, plan.registry, plan.docs, plan.tests, self.scratch, offsets)
         self.pool = ProcessPoolExecutor(plan.jobs, context, trial.open_bench, bench)
         # Patient walks wait more than they work: others need not wait for them.
         self.patient = ProcessPoolExecutor(patient, context, trial.open_bench, bench)
@@ -96,11 +94,11 @@ class Run:
                     process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
         self.manager.shutdown()
-        processes.clear_abandoned(ParsecGuide().clear)
+        processes.clear_abandoned(self.plan.project.clear)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def go(self) -> Results:
-        """Try all that has no result yet; StackError if the unmutated guide fails."""
+        """Try all that has no result yet; UserError if the unmutated guide fails."""
         if self.missing():
             self.prepare()
             self.judge()
@@ -124,9 +122,11 @@ class Run:
     def prepare(self) -> None:
         """Install what the walks need, and see that the unmutated guide passes."""
         with self.progress.stage("unmutated guide", len(self.plan.flavours)):
-            if "native" in self.plan.flavours:
-                venv = trial.install(self.plan.guide, self.store.path.parent)
-                (self.scratch / "venv").symlink_to(venv)
+            for flavour in self.plan.flavours:
+                if trial.installing(self.plan.guide, flavour):
+                    own = self.plan.project, self.plan.guide, flavour
+                    venv = trial.install(*own, self.store.path.parent)
+                    (self.scratch / f"{flavour}-venv").symlink_to(venv)
             waiting = {self.pool.submit(trial.see, flavour): flavour
                        for flavour in self.plan.flavours}  # fmt: skip
             for future in done_ones(waiting):
@@ -134,7 +134,7 @@ class Run:
                 self.progress.step()
 
     def judge(self) -> None:
-        """Ask the tools and what needs no service; StackError if they mind the guide itself."""
+        """Ask the tools and what needs no service; UserError if they mind the guide itself."""
         todo = self.missing()
         with self.progress.stage("tools", len(todo)):
             self.take_kills(
@@ -187,10 +187,10 @@ class Run:
         places = {block.id for block in beginning} | {block.file for block in beginning}
         return any(place in places for place, _ in mutant.edits)
 
-    def look(self, flavour: FlavourName) -> None:
+    def look(self, flavour: str) -> None:
         """Ask the checks that work aside, all of them beside one stack.
 
-        Kills count when the unmutated guide passes after them; StackError if it does not.
+        Kills count when the unmutated guide passes after them; UserError if it does not.
         """
         todo = [
             mutant
@@ -211,13 +211,13 @@ class Run:
                 self.collect(self.submit((), trial.look, standing))
                 self.take(before)
             finally:
-                standing.end()
+                standing.end(self.plan.project)
 
-    def missing_in(self, flavour: FlavourName) -> list[Mutant]:
+    def missing_in(self, flavour: str) -> list[Mutant]:
         """The mutants of this flavour without a result."""
         return [mutant for mutant in self.missing() if flavour in mutant.flavours]
 
-    def follow(self, flavour: FlavourName) -> None:
+    def follow(self, flavour: str) -> None:
         """Follow the guide: one by one what is probably killed, and in groups what is left."""
         todo = self.missing_in(flavour)
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
@@ -242,10 +242,10 @@ class Run:
         script = mutant.place.endswith(".sh") and self.is_of_beginning(mutant)
         return script or bool(reason_for(mutant, self.plan.entries))
 
-    def try_each(self, mutants: Sequence[Mutant], flavour: FlavourName, extent: str) -> Walks:
+    def try_each(self, mutants: Sequence[Mutant], flavour: str, extent: str) -> Walks:
         """Follow the guide with one mutant at a time; those that time has ended go on, patiently.
 
-        Kills count when the unmutated guide has passed among them; StackError if it does not.
+        Kills count when the unmutated guide has passed among them; UserError if it does not.
         """
         slow: Walks = {}
         walk = (flavour, extent, False)
@@ -263,7 +263,7 @@ class Run:
         return slow
 
     def try_patiently(
-        self, mutants: Sequence[Mutant], flavour: FlavourName, extent: str
+        self, mutants: Sequence[Mutant], flavour: str, extent: str
     ) -> Future[Verdict]:
         """Try them again, waiting for whatever there is to wait for as long as docs-test does."""
         return self.patient.submit(trial.follow, mutants, flavour, extent, True)
@@ -294,7 +294,7 @@ class Run:
         return waiting
 
     def collect(self, waiting: Walks, steps: int = 1) -> Found:
-        """What has become of these mutants in the end; StackError if the guide itself fails.
+        """What has become of these mutants in the end; UserError if the guide itself fails.
 
         Each is so many ``steps`` of the stage.
         """
@@ -308,7 +308,7 @@ class Run:
                 refuse_control(mutant, verdict)
         return found
 
-    def try_groups(self, mutants: Sequence[Mutant], flavour: FlavourName) -> list[Mutant]:
+    def try_groups(self, mutants: Sequence[Mutant], flavour: str) -> list[Mutant]:
         """Follow the whole guide, with groups of what may well survive; the mutants that do."""
         single = [mutant for mutant in mutants if not self.will_survive(mutant)]
         others = [mutant for mutant in mutants if mutant not in single]
@@ -340,10 +340,10 @@ class Run:
 
 
 def refuse_control(control: Mutant | None, verdict: Verdict | None) -> None:
-    """Raise StackError if something is held against the guide as it is."""
+    """Raise UserError if something is held against the guide as it is."""
     if verdict and verdict.killed:
         place = f", as of {control.place}" if control else ""
-        raise StackError(
+        raise UserError(
             f"the unmutated guide, which passes alone, fails among mutants{place}: "
             f"{verdict.reason.rstrip()}\nif it is for lack of time, try fewer --jobs"
         )
@@ -382,20 +382,15 @@ def done_ones[T](futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
         yield from finished
 
 
-def separate_offsets(count: int, flavours: tuple[FlavourName, ...]) -> list[int]:
+def separate_offsets(project: Project, count: int, flavours: tuple[str, ...]) -> list[int]:
     """Offsets at which no two stacks share a port, and all ports are free now."""
     chosen: list[int] = []
     taken: set[int] = set()
-    for offset in range(1000, MAX_OFFSET, 37):
-        ports = {
-            port
-            for flavour in flavours
-            for stack in [Stack(Path(), flavour, offset)]
-            for _, port in flavour_of(stack).ports(stack)
-        }
+    for offset in range(1000, project.max_offset, 37):
+        ports = {port for flavour in flavours for port in project.ports(flavour, offset)}
         if not ports & taken and all(map(is_free, ports)):
             chosen.append(offset)
             taken |= ports
         if len(chosen) == count:
             return chosen
-    raise StackError(f"there are no free ports for {count} stacks: end others, or try fewer --jobs")
+    raise UserError(f"there are no free ports for {count} stacks: end others, or try fewer --jobs")
