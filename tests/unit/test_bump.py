@@ -120,11 +120,15 @@ def test_python_stands_nowhere_else() -> None:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    """Path and text of each file of the project, without its tests and what is locked."""
+    """Path and text of each file of the project, without its tests and what is locked.
+
+    guidewalk runs on newer Pythons too, whatever the server needs.
+    """
+    own = ROOT / "src" / "guidewalk" / "pyproject.toml"
     for name in SOURCES:
         for path in [ROOT / name, *(ROOT / name).rglob("*")]:
             locked = path.suffix in (".lock", ".sum") or path.name == versions.REQUIREMENTS
-            if path.is_file() and path.suffix != ".pyc" and not locked:
+            if path.is_file() and path.suffix != ".pyc" and not locked and path != own:
                 yield str(path.relative_to(ROOT)), path.read_text()
 
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from guidewalk.atomic import copy_atomically
-from parsec_stack import docker, engine
+from parsec_stack import composition, docker, engine
 from parsec_stack.errors import StackError
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ARTIFACTS, Stack
@@ -227,10 +227,10 @@ def test_flavour_without_an_image(tmp_path: Path) -> None:
     """An image that is not here and cannot be pulled is named with the reason and a remedy."""
     if problem := engine.engine_problem():
         pytest.skip(problem)
-    file = tmp_path / "compose.yaml"
+    file = tmp_path / composition.COMPOSE_FILE
     file.write_text("services:\n  one:\n    image: localhost:1/nothing:1.0\n")
 
-    problem = docker.problem(file) or ""
+    problem = docker.problem(tmp_path) or ""
 
     assert problem.startswith("the image localhost:1/nothing:1.0 cannot be pulled (")
     assert problem.endswith("or build the images by 'invoke images'")
