@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from invoke import Collection
 
-from parsec_stack import session
-from parsec_stack.session import project_task, stack_task
+from parsec_stack import task_line
+from parsec_stack.task_line import project_task, stack_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def up(stack: Stack) -> None:
     """Start the services and wait until they are ready."""
     from parsec_stack import deployment
 
-    deployment.up(stack, wait=session.ends_with("up"))
+    deployment.up(stack, wait=task_line.ends_with("up"))
 
 
 @stack_task()
@@ -47,7 +47,7 @@ def migrate(stack: Stack) -> None:
     """Bring the database's schema to the server's version."""
     from parsec_stack import deployment
 
-    deployment.migrate(stack, wait=session.ends_with("migrate"))
+    deployment.migrate(stack, wait=task_line.ends_with("migrate"))
 
 
 @stack_task()

@@ -91,7 +91,7 @@ class ServiceTable(SphinxDirective):
         return nodes.entry("", paragraph)
 
 
-def addresses(ports: list[composition.Port], flavour: FlavourName) -> list[nodes.Node]:
+def addresses(ports: list[composition.PublishedPort], flavour: FlavourName) -> list[nodes.Node]:
     """Where a service listens, as a sentence without its end."""
     parts: list[nodes.Node] = []
     # What has no role of its own comes first.

@@ -11,7 +11,7 @@ from typing import Any
 
 from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
 
-from guidewalk.mutants import store
+from guidewalk.mutants import results
 
 GOOD = ("executed", "checked")
 Cells = Iterable[str | int]
@@ -103,7 +103,7 @@ def mutants(view: View) -> str:
         text += f" {equivalent} more would change nothing for a reader, each with a written reason."
     ways = " and ".join(WAYS[flavour] for flavour in report["flavours"])
     text += f" Tested {ways} on {date(str(report['started']))}."
-    if report.get("state") != store.state_of(view.build.parent):
+    if report.get("state") != results.state_of(view.build.parent):
         text += " <strong>The guide or its test has changed since.</strong>"
     notes = "".join(f"<p>{escape(note)}</p>" for note in report["notes"])
     return f"{text}</p>{notes}{''.join(survivor(mutant) for mutant in report['survivors'])}"

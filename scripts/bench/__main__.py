@@ -27,7 +27,7 @@ from parsec_stack.flavour import flavour_of
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ARTIFACTS, ROOT, Stack
 from parsec_stack.verify import reader
-from parsec_stack.verify.site import free_offset
+from parsec_stack.verify.stack_site import free_offset
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000

@@ -19,7 +19,7 @@ FOLDER = "reader-"
 RUNNER = "runner"
 
 
-class Redactor(Protocol):
+class Secrets(Protocol):
     """What knows the secrets of a site."""
 
     def __call__(self, text: str) -> str:
@@ -68,7 +68,7 @@ class Site:
     commands: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
 
-    def redactor(self, public: Iterable[str]) -> Redactor:
+    def redactor(self, public: Iterable[str]) -> Secrets:
         """What keeps this site's secrets out of reports; the ``public`` texts hold none."""
         return NoSecrets()
 

@@ -46,7 +46,7 @@ def keywords(content: Any) -> Iterator[str]:
             yield from keywords(item)
 
 
-class Port(NamedTuple):
+class PublishedPort(NamedTuple):
     """A port of this machine: the name of its variable, its usual number, who may reach it."""
 
     name: str
@@ -54,7 +54,7 @@ class Port(NamedTuple):
     public: bool
 
 
-def ports(content: dict[str, Any]) -> dict[str, list[Port]]:
+def ports(content: dict[str, Any]) -> dict[str, list[PublishedPort]]:
     """The published ports of each service, in the order of the file."""
     return {
         name: [published(entry) for entry in service.get("ports", [])]
@@ -62,9 +62,9 @@ def ports(content: dict[str, Any]) -> dict[str, list[Port]]:
     }
 
 
-def published(entry: str) -> Port:
+def published(entry: str) -> PublishedPort:
     """One published port; ValueError if no variable can move it."""
     found = re.match(r"(127\.0\.0\.1:)?\$\{STACK_(\w+)_PORT:-(\d+)\}:", entry)
     if not found:
         raise ValueError(f"the published port {entry} cannot be moved by a variable")
-    return Port(found[2], int(found[3]), public=not found[1])
+    return PublishedPort(found[2], int(found[3]), public=not found[1])

@@ -19,7 +19,6 @@ from pathlib import Path
 from guidewalk import cache, shell
 from guidewalk.console import say, warn
 from parsec_stack import edited, engine, inbox, ownership, probes, schema, store
-from parsec_stack.console import Progress
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import Flavour, flavour_of
 from parsec_stack.logs import for_people
@@ -27,6 +26,7 @@ from parsec_stack.readiness import is_ready
 from parsec_stack.redact import of_stack
 from parsec_stack.services import SERVICES, SUPPORTING
 from parsec_stack.stack import ARTIFACTS, DOCS, LOCALHOST, Stack
+from parsec_stack.waiting import Waiting
 
 READY_WITHIN = 120.0
 POLL = 0.02
@@ -531,7 +531,7 @@ def await_route(stack: Stack) -> None:
 def await_all(stack: Stack, flavour: Flavour, waiting: list[str]) -> None:
     """Wait until these services are ready, with progress."""
     started = time.monotonic()
-    with Progress(tuple(waiting)) as progress:
+    with Waiting(tuple(waiting)) as progress:
         while waiting:
             time.sleep(POLL)
             for name in [name for name in waiting if is_ready(stack, name)]:

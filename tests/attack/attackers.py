@@ -12,8 +12,8 @@ from target import Decoy
 
 from parsec_stack.services import FLAVOURS
 from parsec_stack.stack import Stack
-from parsec_stack.verify import trial
-from parsec_stack.verify.trial import BUILD
+from parsec_stack.verify import trial_stack
+from parsec_stack.verify.trial_stack import BUILD
 
 KIND = "attack"
 Record = Callable[..., None]
@@ -24,9 +24,9 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A complete stack that runs."""
     (BUILD / KIND / f"{request.param}.json").unlink(missing_ok=True)
     started = time.monotonic()
-    with trial.running(request.param, KIND) as made:
+    with trial_stack.running(request.param, KIND) as made:
         yield made
-    trial.record(made, KIND, "the whole run", {"seconds": time.monotonic() - started})
+    trial_stack.record(made, KIND, "the whole run", {"seconds": time.monotonic() - started})
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def record(stack: Stack, request: pytest.FixtureRequest) -> Record:
     """What keeps the figures of this attack."""
 
     def keep(**figures: float | str) -> None:
-        trial.record(stack, KIND, name_of(request.node), dict(figures))
+        trial_stack.record(stack, KIND, name_of(request.node), dict(figures))
 
     return keep
 
@@ -66,7 +66,7 @@ def pytest_runtest_makereport(
     report = yield
     stack = item.funcargs.get("stack")
     if isinstance(stack, Stack) and (report.when == "call" or report.skipped):
-        trial.record(stack, KIND, name_of(item), {"outcome": outcome_of(report)})
+        trial_stack.record(stack, KIND, name_of(item), {"outcome": outcome_of(report)})
     return report
 
 

@@ -37,8 +37,8 @@ from parsec_stack.errors import StackError
 from parsec_stack.readiness import is_ready
 from parsec_stack.services import SERVICES
 from parsec_stack.stack import Stack
-from parsec_stack.verify import trial
-from parsec_stack.verify.site import free_offset
+from parsec_stack.verify import trial_stack
+from parsec_stack.verify.stack_site import free_offset
 
 if TYPE_CHECKING:
     from attackers import Record
@@ -252,7 +252,7 @@ def test_no_process_is_root(stack: Stack) -> None:
 def test_bootstrap_link(stack: Stack, stranger: Stranger) -> None:
     """Who watches the list of processes does not see the link that makes an administrator."""
     with stranger.beside(watch) as channel:
-        done = trial.invoke(stack, "organization", f"Watched{secrets.token_hex(3)}")
+        done = trial_stack.invoke(stack, "organization", f"Watched{secrets.token_hex(3)}")
         channel.send("enough")
         assert channel.poll(PATIENCE)
         lines = channel.recv()
@@ -324,7 +324,7 @@ def test_a_folder_of_somebody_else(stack: Stack, stranger: Stranger, how: str) -
         else:
             trap.folder.chmod(0o777)
 
-        said = trial.invoke(trap, "tls", "adminToken", "up")
+        said = trial_stack.invoke(trap, "tls", "adminToken", "up")
         ran = done.exists()
     finally:
         rmtree(folder)
@@ -365,7 +365,7 @@ def test_a_squatted_database(stack: Stack, stranger: Stranger, record: Record) -
         assert channel.recv() == b"ready"
         sign_in(port)
         given = received(channel, 1.0)
-        health = trial.invoke(stack, "status", "--json")
+        health = trial_stack.invoke(stack, "status", "--json")
         if stack.flavour == "native":
             run_of(stack, "./database-client", "psql", "--command=SELECT 1")
         given += received(channel, SETTLES)
@@ -392,7 +392,7 @@ def test_a_squatted_mail_catcher(
         request("127.0.0.1", ports[1], "/", headers=basic("parsec", BAIT), context=anybody())
         given = received(channel, 1.0)
         with ThreadPoolExecutor() as pool:
-            status = pool.submit(trial.invoke, stack, "status", "--json")
+            status = pool.submit(trial_stack.invoke, stack, "status", "--json")
             ping = pool.submit(run_of, stack, "./ping-mailhog.sh")
             with pytest.raises(StackError, match="could not send the invitation"):
                 client.invite(smoke.server_of(stack), device, "squatted@example.com")

@@ -10,7 +10,7 @@ from asking import request
 
 from parsec_stack import docker, probes
 from parsec_stack.stack import Stack
-from parsec_stack.verify import trial
+from parsec_stack.verify import trial_stack
 
 pytest_plugins = ["attackers"]
 
@@ -37,7 +37,7 @@ def test_lost_volumes(stack: Stack) -> None:
 
 def health(stack: Stack) -> tuple[str, str]:
     """The health of the object store as invoke status tells it, and what it says of it."""
-    done = trial.invoke(stack, "status", "--json")
+    done = trial_stack.invoke(stack, "status", "--json")
     (store,) = (one for one in json.loads(done.stdout) if one["name"] == "parsec-s3")
     return store["health"], store["trouble"] or ""
 

@@ -22,7 +22,7 @@ from guidewalk.shell import Shell, failure_message
 from parsec_stack import bundle
 from parsec_stack.services import FLAVOURS
 from parsec_stack.stack import ROOT
-from parsec_stack.verify.site import search_path
+from parsec_stack.verify.stack_site import search_path
 
 ENGINE = ROOT / "scripts" / "docker-engine"
 BLOCK_TIMEOUT = 600

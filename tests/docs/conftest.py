@@ -14,7 +14,7 @@ from guidewalk.plugin import (  # noqa: F401 - pytest finds its hooks and fixtur
     pytest_terminal_summary,
 )
 from parsec_stack.stack import DOCS
-from parsec_stack.verify.project import ParsecGuide, docker_required
+from parsec_stack.verify.parsec_guide import ParsecGuide, docker_required
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ from checks import registry
 
 from guidewalk.mutants.command import Subject, main
 from parsec_stack.stack import DOCS
-from parsec_stack.verify.project import ParsecGuide
+from parsec_stack.verify.parsec_guide import ParsecGuide
 
 if __name__ == "__main__":
     subject = Subject(ParsecGuide(), registry, DOCS, Path(__file__).parent)

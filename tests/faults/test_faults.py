@@ -33,8 +33,8 @@ from parsec_stack.readiness import is_ready
 from parsec_stack.services import FLAVOURS, SERVICES
 from parsec_stack.smoke import Traces
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify import trial
-from parsec_stack.verify.trial import invoke, without_secrets
+from parsec_stack.verify import trial_stack
+from parsec_stack.verify.trial_stack import invoke, without_secrets
 
 # How long clients write before and after a kill, in seconds.
 BEFORE, AFTER = 1.0, 1.0
@@ -45,7 +45,7 @@ POLL = 0.05
 @pytest.fixture(scope="module", params=FLAVOURS)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A complete stack that runs."""
-    with trial.running(request.param, "faults") as made:
+    with trial_stack.running(request.param, "faults") as made:
         yield made
 
 
@@ -141,7 +141,7 @@ def await_service(stack: Stack) -> float:
 
 def record(stack: Stack, fault: str, **figures: float) -> None:
     """Keep the figures of a fault beside those of the others."""
-    trial.record(stack, "faults", fault, dict(figures))
+    trial_stack.record(stack, "faults", fault, dict(figures))
 
 
 @pytest.mark.timeout(300)

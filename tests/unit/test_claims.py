@@ -15,10 +15,10 @@ from guidewalk.claims import Claims, Verdict
 from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify import emphasis, settings
-from parsec_stack.verify.project import ParsecGuide
+from parsec_stack.verify.parsec_guide import ParsecGuide
 from parsec_stack.verify.recognisers import RECOGNISERS
-from parsec_stack.verify.site import site_of
 from parsec_stack.verify.sources import Sources
+from parsec_stack.verify.stack_site import site_of
 
 FILES = {
     "parsec-server.docker.yaml": (

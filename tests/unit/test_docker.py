@@ -20,7 +20,7 @@ from parsec_stack import composition, docker, engine
 from parsec_stack.errors import StackError
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ARTIFACTS, Stack
-from parsec_stack.verify.project import docker_required
+from parsec_stack.verify.parsec_guide import docker_required
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from guidewalk.guide import Block, Guide, GuideError
 from parsec_stack import facts
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
-from parsec_stack.verify import versions
+from parsec_stack.verify import same_versions
 from parsec_stack.verify.sources import Sources
 from parsec_stack.versions import REQUIREMENTS
 
@@ -113,7 +113,7 @@ def test_versions_agree() -> None:
 
     def found(requirements: str = "", compose: str = "") -> list[str]:
         """What is held against them."""
-        return list(versions.problems(guide_of(requirements, compose)))
+        return list(same_versions.problems(guide_of(requirements, compose)))
 
     assert found(right) == []
     assert "maildump is 1.0 here" in found(older)[0]

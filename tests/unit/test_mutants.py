@@ -11,18 +11,18 @@ import pytest
 
 from guidewalk.errors import UserError
 from guidewalk.guide import Block, Guide
-from guidewalk.mutants import changed, equivalents, pages, plan, store
+from guidewalk.mutants import changed, equivalents, pages, plan, results
+from guidewalk.mutants.bench import Bench, MutantResult
 from guidewalk.mutants.command import options, selected
 from guidewalk.mutants.operators import changes
 from guidewalk.mutants.plan import Mutant
-from guidewalk.mutants.report import Report, Row
+from guidewalk.mutants.results import Store
 from guidewalk.mutants.run import grouped
+from guidewalk.mutants.score import Report, Row
 from guidewalk.mutants.standing import Standing
-from guidewalk.mutants.store import Store
-from guidewalk.mutants.trial import Bench, Verdict
 from guidewalk.registry import Registry
 from parsec_stack.stack import DOCS, ROOT
-from parsec_stack.verify.project import ParsecGuide
+from parsec_stack.verify.parsec_guide import ParsecGuide
 
 
 def becomes(line: str, language: str, operator: str) -> list[str]:
@@ -283,11 +283,11 @@ def stand(base: Path, name: str) -> Standing:
 def test_results_belong_to_a_state(tmp_path: Path) -> None:
     """What was found is found again, in the same state alone; a broken line is passed over."""
     path = tmp_path / "results.jsonl"
-    Store(path, "one", ["native"]).add([("a", Verdict(True, "tools", "why"))])
+    Store(path, "one", ["native"]).add([("a", MutantResult(True, "tools", "why"))])
     with path.open("a") as file:
         file.write('{"mutant": "b", "sta')
 
-    assert Store(path, "one", ["native"]).known() == {"a": Verdict(True, "tools", "why")}
+    assert Store(path, "one", ["native"]).known() == {"a": MutantResult(True, "tools", "why")}
     assert Store(path, "two", ["native"]).known() == {}
     assert set(Store(path, "two", ["native"]).known(of_any_state=True)) == {"a"}
 
@@ -295,7 +295,7 @@ def test_results_belong_to_a_state(tmp_path: Path) -> None:
 def test_a_kill_holds_for_all_flavours(tmp_path: Path) -> None:
     """What one flavour has killed is killed; what survived there must be tried in the other."""
     path = tmp_path / "results.jsonl"
-    killed, survived = Verdict(True, "native", "why"), Verdict(False, "native")
+    killed, survived = MutantResult(True, "native", "why"), MutantResult(False, "native")
     Store(path, "one", ["native"]).add([("a", killed), ("b", survived)])
 
     assert Store(path, "one", ["native"]).known() == {"a": killed, "b": survived}
@@ -368,10 +368,10 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
     """Killed of those that are not equivalent; an equivalent that is killed is stale."""
     first, second, third, fourth = every[:4]
     rows = [
-        Row(first, Verdict(True, "tools")),
-        Row(second, Verdict(False, "native")),
-        Row(third, Verdict(False, "native"), "a reason"),
-        Row(fourth, Verdict(True, "tools"), "a stale reason"),
+        Row(first, MutantResult(True, "tools")),
+        Row(second, MutantResult(False, "native")),
+        Row(third, MutantResult(False, "native"), "a reason"),
+        Row(fourth, MutantResult(True, "tools"), "a stale reason"),
     ]
     report = Report(rows, seed=0, flavours=("native",), scope="the whole guide", state="s",
                     started=datetime.now(UTC), notes=[], versions={})  # fmt: skip
@@ -387,7 +387,7 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
 def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: Path) -> None:
     """The report of a run of some mutants leaves that of the whole guide as it is."""
     (tmp_path / "report.json").write_text("kept")
-    rows = [Row(every[0], Verdict(True, "tools"))]
+    rows = [Row(every[0], MutantResult(True, "tools"))]
     report = Report(rows, seed=0, flavours=("native",), scope="the whole guide, 1 of 9", state="s",
                     started=datetime.now(UTC), notes=[], versions={})  # fmt: skip
 
@@ -399,8 +399,8 @@ def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: 
 
 def test_limits_of_time_are_told_from_other_failures() -> None:
     """Only what a busy machine may cause is tried again."""
-    assert Verdict(True, "native", "not ready in time: parsec-s3").hasty
-    assert not Verdict(True, "native", "exit status 1").hasty
+    assert MutantResult(True, "native", "not ready in time: parsec-s3").hasty
+    assert not MutantResult(True, "native", "exit status 1").hasty
 
 
 def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
@@ -429,16 +429,16 @@ def test_a_result_belongs_to_a_state(name: str, tmp_path: Path) -> None:
     for one in ("src/guidewalk/guide.py", "docs/index.rst", "pyproject.toml", "README.rst"):
         (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / one).write_text("as it was")
-    before = store.state_of(tmp_path)
+    before = results.state_of(tmp_path)
     for one in (
         "README.rst", "build/x", "src/guidewalk/__pycache__/guide.pyc", "tests/unit/x.py",
         "tests/docs/equivalents.toml",
     ):  # fmt: skip
         (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / one).write_text("changed")
-    assert store.state_of(tmp_path) == before
+    assert results.state_of(tmp_path) == before
 
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("changed")
 
-    assert store.state_of(tmp_path) != before
+    assert results.state_of(tmp_path) != before

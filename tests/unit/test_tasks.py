@@ -24,7 +24,7 @@ from watching import recorded, recording
 from guidewalk.processes import end, within
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify.site import free_offset
+from parsec_stack.verify.stack_site import free_offset
 
 # The life of a stack, by lines of tasks.
 LINES = (

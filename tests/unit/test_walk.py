@@ -13,7 +13,7 @@ from guidewalk.site import Site
 from guidewalk.walk import Walk
 from parsec_stack import docker
 from parsec_stack.stack import Stack
-from parsec_stack.verify.site import site_of
+from parsec_stack.verify.stack_site import site_of
 
 
 class Satisfied:

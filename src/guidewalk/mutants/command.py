@@ -14,11 +14,11 @@ from guidewalk import cache, processes
 from guidewalk.config import ALL, chosen, config_of
 from guidewalk.console import say
 from guidewalk.errors import UserError
-from guidewalk.mutants import changed, equivalents, plan, store
+from guidewalk.mutants import changed, equivalents, plan, results
 from guidewalk.mutants.plan import Mutant
-from guidewalk.mutants.progress import Progress
-from guidewalk.mutants.report import WANTED, WHOLE, Report, Row
+from guidewalk.mutants.progress import Stages
 from guidewalk.mutants.run import Plan, Run
+from guidewalk.mutants.score import WANTED, WHOLE, Report, Row
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 
@@ -88,11 +88,11 @@ def run(subject: Subject, asked: argparse.Namespace) -> int:
     if not mutants:
         say(f"docs-mutants: there is no mutant to try ({scope})")
         return complain(stale)
-    state = store.state_of(subject.root)
-    results = store.Store(output / "results.jsonl", state, flavours)
-    known = results.known()
+    state = results.state_of(subject.root)
+    kept = results.Store(output / "results.jsonl", state, flavours)
+    known = kept.known()
     if asked.only_survivors:
-        earlier = results.known(of_any_state=True)
+        earlier = kept.known(of_any_state=True)
         known = {key: verdict for key, verdict in earlier.items() if verdict.killed} | known
         notes.append("What was killed in an earlier state of the guide counts as it was.")
     left = [mutant for mutant in mutants if mutant.key not in known]
@@ -101,7 +101,7 @@ def run(subject: Subject, asked: argparse.Namespace) -> int:
         subject.project, subject.registry, own, subject.docs, subject.tests, mutants, flavours,
         asked.jobs, entries,
     )  # fmt: skip
-    with Run(todo, results, known, Progress()) as trials:
+    with Run(todo, kept, known, Stages()) as trials:
         verdicts = trials.go()
     rows = [
         Row(mutant, verdicts[mutant.key], equivalents.reason_for(mutant, entries))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PAUSE = 30.0
 
 
-class Progress:
+class Stages:
     """How far the run is."""
 
     def __init__(self) -> None:

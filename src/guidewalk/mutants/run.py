@@ -15,13 +15,13 @@ from pathlib import Path
 from guidewalk import processes
 from guidewalk.errors import UserError
 from guidewalk.guide import Guide
+from guidewalk.mutants import bench
 from guidewalk.mutants import plan as plans
-from guidewalk.mutants import trial
+from guidewalk.mutants.bench import MutantResult, Seen
 from guidewalk.mutants.equivalents import Entry, reason_for
 from guidewalk.mutants.plan import Mutant, overlap
-from guidewalk.mutants.progress import Progress
-from guidewalk.mutants.store import Results, Store
-from guidewalk.mutants.trial import Seen, Verdict
+from guidewalk.mutants.progress import Stages
+from guidewalk.mutants.results import Results, Store
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 from guidewalk.site import PREFIX, is_free
@@ -34,8 +34,8 @@ WALKS_PER_PATIENT = 2
 BATCH = 40
 
 # Each with its mutant; those without one follow the unmutated guide.
-Walks = dict[Future[Verdict], Mutant | None]
-Found = list[tuple[Mutant, Verdict]]
+Walks = dict[Future[MutantResult], Mutant | None]
+Found = list[tuple[Mutant, MutantResult]]
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Plan:
 class Run:
     """The workers, and the results as they come; a context manager that leaves nothing behind."""
 
-    def __init__(self, plan: Plan, store: Store, known: Results, progress: Progress) -> None:
+    def __init__(self, plan: Plan, store: Store, known: Results, progress: Stages) -> None:
         """Begin with the results that are known already."""
         self.plan = plan
         self.store = store
@@ -77,10 +77,10 @@ class Run:
         for offset in others:
             offsets.put(offset)
         self.manager = manager
-        bench = (plan.project, plan.registry, plan.docs, plan.tests, self.scratch, offsets)
-        self.pool = ProcessPoolExecutor(plan.jobs, context, trial.open_bench, bench)
+        given = (plan.project, plan.registry, plan.docs, plan.tests, self.scratch, offsets)
+        self.pool = ProcessPoolExecutor(plan.jobs, context, bench.open_bench, given)
         # Patient walks wait more than they work: others need not wait for them.
-        self.patient = ProcessPoolExecutor(patient, context, trial.open_bench, bench)
+        self.patient = ProcessPoolExecutor(patient, context, bench.open_bench, given)
 
     def __enter__(self) -> Run:
         """Give the run itself."""
@@ -113,7 +113,7 @@ class Run:
         """The mutants without a result."""
         return [mutant for mutant in self.plan.mutants if mutant.key not in self.results]
 
-    def conclude(self, mutant: Mutant, verdict: Verdict) -> None:
+    def conclude(self, mutant: Mutant, verdict: MutantResult) -> None:
         """Keep a result."""
         self.results[mutant.key] = verdict
         self.store.add([(mutant.key, verdict)])
@@ -123,11 +123,11 @@ class Run:
         """Install what the walks need, and see that the unmutated guide passes."""
         with self.progress.stage("unmutated guide", len(self.plan.flavours)):
             for flavour in self.plan.flavours:
-                if trial.installing(self.plan.guide, flavour):
+                if bench.installing(self.plan.guide, flavour):
                     own = self.plan.project, self.plan.guide, flavour
-                    venv = trial.install(*own, self.store.path.parent)
+                    venv = bench.install(*own, self.store.path.parent)
                     (self.scratch / f"{flavour}-venv").symlink_to(venv)
-            waiting = {self.pool.submit(trial.see, flavour): flavour
+            waiting = {self.pool.submit(bench.see, flavour): flavour
                        for flavour in self.plan.flavours}  # fmt: skip
             for future in done_ones(waiting):
                 self.seen[waiting[future]] = future.result()
@@ -139,7 +139,7 @@ class Run:
         with self.progress.stage("tools", len(todo)):
             self.take_kills(
                 {
-                    self.pool.submit(trial.judge, mutant, self.seen_of(mutant)): mutant
+                    self.pool.submit(bench.judge, mutant, self.seen_of(mutant)): mutant
                     for mutant in (*plans.controls(todo), *todo)
                 }
             )
@@ -147,9 +147,9 @@ class Run:
     def weigh(self, todo: Sequence[Mutant]) -> None:
         """Ask what the prose says of what nothing else has noticed."""
         with self.progress.stage("prose", len(todo)):
-            self.take_kills({self.pool.submit(trial.weigh, mutant): mutant for mutant in todo})
+            self.take_kills({self.pool.submit(bench.weigh, mutant): mutant for mutant in todo})
 
-    def take_kills(self, waiting: dict[Future[Verdict | None], Mutant]) -> None:
+    def take_kills(self, waiting: dict[Future[MutantResult | None], Mutant]) -> None:
         """Keep the kills as they come; who has no verdict is tried further."""
         for future in done_ones(waiting):
             mutant, verdict = waiting[future], future.result()
@@ -181,7 +181,7 @@ class Run:
         """Is it of a command before the first service, or of a script that one runs?"""
         beginning = [
             block
-            for block in trial.beginning_of(self.plan.guide, self.plan.flavours[0])
+            for block in bench.beginning_of(self.plan.guide, self.plan.flavours[0])
             if block.language == "bash" and not (block.target or "").endswith(".env")
         ]
         places = {block.id for block in beginning} | {block.file for block in beginning}
@@ -200,15 +200,15 @@ class Run:
         if not todo:
             return
         with self.progress.stage(f"aside, {flavour}", len(todo)):
-            standing = self.pool.submit(trial.stand, flavour, self.offset).result()
+            standing = self.pool.submit(bench.stand, flavour, self.offset).result()
             try:
-                batches = [self.submit(some, trial.look, standing) for some in batched(todo, BATCH)]
+                batches = [self.submit(some, bench.look, standing) for some in batched(todo, BATCH)]
                 before: Found = []
                 for waiting in batches:
                     found = self.collect(waiting)
                     self.take(before)
                     before = found
-                self.collect(self.submit((), trial.look, standing))
+                self.collect(self.submit((), bench.look, standing))
                 self.take(before)
             finally:
                 standing.end(self.plan.project)
@@ -233,7 +233,7 @@ class Run:
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
             if mutant.key not in self.results and not set(others) & set(mutant.flavours):
-                self.conclude(mutant, Verdict(False, flavour))
+                self.conclude(mutant, MutantResult(False, flavour))
 
     def will_survive(self, mutant: Mutant) -> bool:
         """Is it probable that the services notice nothing?"""
@@ -252,7 +252,7 @@ class Run:
         # Before the services no walk disturbs another.
         control = extent != "first"
         batches = [
-            self.submit(some, trial.follow, *walk, control=control)
+            self.submit(some, bench.follow, *walk, control=control)
             for some in batched(mutants, BATCH)
         ]
         for waiting in batches:
@@ -264,9 +264,9 @@ class Run:
 
     def try_patiently(
         self, mutants: Sequence[Mutant], flavour: str, extent: str
-    ) -> Future[Verdict]:
+    ) -> Future[MutantResult]:
         """Try them again, waiting for whatever there is to wait for as long as docs-test does."""
-        return self.patient.submit(trial.follow, mutants, flavour, extent, True)
+        return self.patient.submit(bench.follow, mutants, flavour, extent, True)
 
     def finish(self, slow: Walks) -> list[Mutant]:
         """Keep the kills of the patient walks; the mutants that have survived them."""
@@ -274,7 +274,7 @@ class Run:
         self.take(found)
         return [mutant for mutant, verdict in found if not verdict.killed]
 
-    def take(self, found: Iterable[tuple[Mutant, Verdict]]) -> None:
+    def take(self, found: Iterable[tuple[Mutant, MutantResult]]) -> None:
         """Keep the kills."""
         for mutant, verdict in found:
             if verdict.killed:
@@ -283,7 +283,7 @@ class Run:
     def submit(
         self,
         mutants: Sequence[Mutant],
-        task: Callable[..., Verdict],
+        task: Callable[..., MutantResult],
         *details: object,
         control: bool = True,
     ) -> Walks:
@@ -313,13 +313,13 @@ class Run:
         single = [mutant for mutant in mutants if not self.will_survive(mutant)]
         others = [mutant for mutant in mutants if mutant not in single]
         queue = deque([*([mutant] for mutant in single), *grouped(others, GROUP)])
-        waiting: dict[Future[Verdict], list[Mutant]] = {}
-        patient: set[Future[Verdict]] = set()
+        waiting: dict[Future[MutantResult], list[Mutant]] = {}
+        patient: set[Future[MutantResult]] = set()
         survivors: list[Mutant] = []
         while queue or waiting:
             while queue and len(waiting) - len(patient) < self.plan.jobs:
                 group = queue.popleft()
-                waiting[self.pool.submit(trial.follow, group, flavour, "all", False)] = group
+                waiting[self.pool.submit(bench.follow, group, flavour, "all", False)] = group
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
                 group, verdict = waiting.pop(future), future.result()
@@ -339,7 +339,7 @@ class Run:
         return survivors
 
 
-def refuse_control(control: Mutant | None, verdict: Verdict | None) -> None:
+def refuse_control(control: Mutant | None, verdict: MutantResult | None) -> None:
     """Raise UserError if something is held against the guide as it is."""
     if verdict and verdict.killed:
         place = f", as of {control.place}" if control else ""

@@ -25,8 +25,8 @@ from parsec_stack import composition, facts, options
 from parsec_stack.services import FLAVOURS, usual_ports
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import env_files
-from parsec_stack.verify.site import StackSite
 from parsec_stack.verify.sources import Sources
+from parsec_stack.verify.stack_site import StackSite
 
 # How the names end of what the guide's commands make.
 ENDINGS = "dump|env|key|crt|csr|json|log|txt"

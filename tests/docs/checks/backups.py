@@ -10,7 +10,7 @@ from checks.common import activated, after, mode
 from checks.scripts import desk
 from checks.services import flavour_of, in_database, the_schema_is_complete, trust_of
 from guidewalk.tool import Said, output_of
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 DUMP = "parsec.dump"
 SCRIPTS = ("check-backup.sh", "backup-database.sh", "restore-database.sh", "drop-replaced.sh")

@@ -16,7 +16,7 @@ from checks.services import OTHER_TLS12_SUITES, accepted_suite
 from parsec_stack import inbox, probes
 from parsec_stack.engine import engine
 from parsec_stack.stack import Stack
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # What shows a mail, or tells of one, in Mailpit, MailHog and maildump.
 PATHS = (

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from checks.common import after, mode, unchanged_by
 from parsec_stack import probes
 from parsec_stack.services import KEY_GROUPS
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # The services that have a certificate, each with the name of its port.
 CERTIFIED = {

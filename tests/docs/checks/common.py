@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guidewalk.registry import Registry
 from guidewalk.tool import output_of
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 registry = Registry()
 after = registry.after

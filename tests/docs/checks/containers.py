@@ -20,7 +20,7 @@ from checks.services import await_ready, client_address, see_health
 from parsec_stack import client, docker, probes, smoke
 from parsec_stack.engine import engine
 from parsec_stack.services import SERVICES
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 POLL = 0.05
 # As the server's healthcheck does it: every process but the first and its own.

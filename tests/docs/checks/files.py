@@ -18,7 +18,7 @@ from guidewalk.tool import output_of
 from parsec_stack.services import SERVICES, FlavourName, usual_ports
 from parsec_stack.store import console_path
 from parsec_stack.verify import env_files
-from parsec_stack.verify.files import StackFiles
+from parsec_stack.verify.stack_files import StackFiles
 from parsec_stack.versions import REQUIREMENTS
 
 about = registry.about

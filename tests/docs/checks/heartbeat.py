@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from checks.files import COMPOSE, about, services
-from parsec_stack.verify.files import StackFiles
+from parsec_stack.verify.stack_files import StackFiles
 
 # So many silences in a row, and the server is killed.
 LIMIT = 5

@@ -14,7 +14,7 @@ from checks.common import activated, registry, values
 from guidewalk.errors import UserError
 from guidewalk.site import is_free
 from parsec_stack import docker, probes, schema
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 provokes = registry.provokes
 

@@ -16,7 +16,7 @@ from checks.common import activated, after, values
 from checks.services import flavour_of
 from guidewalk.tool import output_of
 from parsec_stack import docker, smoke
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # What the server tells of its interface, written in several ways.
 OF_THE_INTERFACE = (

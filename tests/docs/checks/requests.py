@@ -17,7 +17,7 @@ from checks.common import registry
 from checks.scripts import Desk, desk
 from guidewalk.errors import UserError
 from parsec_stack import smoke
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # Each asks from a desk of its own.
 after = partial(registry.after, aside=True)

@@ -24,7 +24,7 @@ from checks.services import object_store
 from checks.squatter import Squatter
 from parsec_stack import probes
 from parsec_stack.services import KEY_GROUPS
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # Each tries its script on a desk of its own.
 after = partial(registry.after, aside=True)

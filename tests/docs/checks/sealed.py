@@ -24,7 +24,7 @@ from checks.services import (
 )
 from parsec_stack import docker, native, probes, store
 from parsec_stack.services import FILER_STEP
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 # In its container SeaweedFS has its usual ports, and those of S3 and the console plus 10000.
 CONTAINER_PORTS = {9333, 19333, 9340, 19340, 8888, 18888, 19000, 19090}

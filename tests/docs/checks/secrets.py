@@ -17,7 +17,7 @@ from parsec_stack import docker, redact
 from parsec_stack.flavour import flavour_of
 from parsec_stack.services import SERVICES
 from parsec_stack.verify import compose, env_files
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 MIN_SECRET = 20
 # As many letters and digits as the keys of S3 services have, and as much as nobody guesses.

@@ -19,7 +19,7 @@ from parsec_stack.engine import engine
 from parsec_stack.flavour import Flavour
 from parsec_stack.readiness import is_ready
 from parsec_stack.services import SERVICES, SUPPORTING, usual_ports
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 POLL = 0.05
 # What supervisord keeps up, and how much of the server's log the guide shows beside it.

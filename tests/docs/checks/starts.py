@@ -20,7 +20,7 @@ from checks.files import ENV_FILES, INNER_FILES, NATIVE, SECURITY, SITE, directi
 from guidewalk.tool import Said, output_of
 from parsec_stack.services import SEAWEEDFS_STEPS, usual_ports
 from parsec_stack.store import console_path
-from parsec_stack.verify.files import StackFiles
+from parsec_stack.verify.stack_files import StackFiles
 
 about = registry.about
 

@@ -14,7 +14,7 @@ from checks.services import BUCKET, POLL, object_store, the_bucket_is_locked
 from parsec_stack import smoke
 from parsec_stack.errors import StackError
 from parsec_stack.smoke import Traces
-from parsec_stack.verify.site import StackSite
+from parsec_stack.verify.stack_site import StackSite
 
 
 def memory(site: StackSite) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from guidewalk.console import say
 
 
-class Progress:
+class Waiting:
     """Which services are ready, and since when; a context manager around one wait."""
 
     def __init__(self, services: tuple[str, ...]) -> None:

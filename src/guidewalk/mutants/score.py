@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from guidewalk.console import say
+from guidewalk.mutants.bench import MutantResult
 from guidewalk.mutants.plan import Mutant
-from guidewalk.mutants.trial import Verdict
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 # The scope of a run of all mutants.
@@ -30,7 +30,7 @@ class Row:
     """One mutant with its result; ``reason`` says why it is equivalent, if it is."""
 
     mutant: Mutant
-    verdict: Verdict
+    verdict: MutantResult
     reason: str = ""
 
     @property

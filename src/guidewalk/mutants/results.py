@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from guidewalk.mutants.trial import Verdict
+from guidewalk.mutants.bench import MutantResult
 
-Results = dict[str, Verdict]
+Results = dict[str, MutantResult]
 
 
 def state_of(root: Path) -> str:
@@ -52,13 +52,13 @@ class Store:
         """The results of this state, or the last of each mutant in any."""
         found: Results = {}
         for row in self.rows:
-            verdict = Verdict(**row["verdict"])  # type: ignore[arg-type]
+            verdict = MutantResult(**row["verdict"])  # type: ignore[arg-type]
             same = row["state"] == self.state
             if of_any_state or (same and (verdict.killed or row["flavours"] == self.flavours)):
                 found[str(row["mutant"])] = verdict
         return found
 
-    def add(self, results: Iterable[tuple[str, Verdict]]) -> None:
+    def add(self, results: Iterable[tuple[str, MutantResult]]) -> None:
         """Append results at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:

@@ -29,7 +29,7 @@ Body = Callable[..., None]
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 
-class Session:
+class TaskLine:
     """The stack of this line of tasks, chosen once and held until the line ends."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Session:
         return self.locked and not self.stack.state
 
 
-current = Session()
+current = TaskLine()
 
 
 def stack_task(

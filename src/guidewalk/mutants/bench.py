@@ -37,7 +37,7 @@ BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MutantResult:
     """What became of a mutant: by which stage it was killed and why, or that it survived."""
 
     killed: bool
@@ -79,7 +79,7 @@ class Bench:
         self.offset = offset
         self.guide = cache.load(docs)
 
-    def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
+    def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> MutantResult | None:
         """What needs no service: nothing if only a walk can tell."""
         started = time.monotonic()
         stage, problem = "tools", ""
@@ -92,13 +92,13 @@ class Bench:
         elif kinds := {block.kind for block in self.blocks_of(mutant)}:
             if kinds & {"output", "message"}:
                 problem = self.unseen(mutant, seen)
-                return Verdict(bool(problem), "output", problem, time.monotonic() - started)
+                return MutantResult(bool(problem), "output", problem, time.monotonic() - started)
             problem = self.problem_of_command(mutant)
         if not problem:
             return None
-        return Verdict(True, stage, problem, time.monotonic() - started)
+        return MutantResult(True, stage, problem, time.monotonic() - started)
 
-    def weigh(self, mutant: Mutant) -> Verdict | None:
+    def weigh(self, mutant: Mutant) -> MutantResult | None:
         """What the prose says against the fault, for it is about what the mutant changes."""
         started = time.monotonic()
         own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
@@ -111,7 +111,7 @@ class Bench:
             claims.close()
         if not problems:
             return None
-        return Verdict(True, "prose", "\n".join(problems), time.monotonic() - started)
+        return MutantResult(True, "prose", "\n".join(problems), time.monotonic() - started)
 
     def blocks_of(self, mutant: Mutant) -> list[Block]:
         """The blocks that the mutant changes."""
@@ -194,7 +194,7 @@ class Bench:
         flavour: str,
         extent: str = "all",
         patient: bool = False,
-    ) -> Verdict:
+    ) -> MutantResult:
         """Follow the guide with these faults, up to the first failure.
 
         ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices:
@@ -208,7 +208,7 @@ class Bench:
         own = self.reread(pages[0]) if pages else mutated(self.guide, mutants)
         faults = [mutant for mutant in mutants if mutant.operator != CONTROL]
         if faults and self.way(own, flavour) == self.way(self.guide, flavour):
-            return Verdict(False, flavour)
+            return MutantResult(False, flavour)
         start = 0 if pages else self.first_concerned(mutants, flavour)
         changed = {block.name for mutant in mutants for block in self.blocks_of(mutant)}
         installed = not changed & {block.name for block in installing(self.guide, flavour)}
@@ -224,7 +224,7 @@ class Bench:
             site.patience = limits.wait * factor
             walk = self.walk(Guide(blocks), site, registry, limits.block * factor)
             reason = failure(walk, limits.walk * factor)
-        return Verdict(bool(reason), f"{flavour}", reason, time.monotonic() - started)
+        return MutantResult(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
     def way(self, own: Guide, flavour: str) -> list[Block | tuple[object, ...]]:
         """What a walk through the guide does: of a block that is not executed here, only why."""
@@ -266,7 +266,7 @@ class Bench:
         checks = [check for name in names for check in self.registry.checks.get(name, [])]
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
-    def look(self, mutants: Sequence[Mutant], standing: Standing) -> Verdict:
+    def look(self, mutants: Sequence[Mutant], standing: Standing) -> MutantResult:
         """What commands that only ask, and the checks aside, say of a stack that stands.
 
         One that was kept waiting says nothing: a walk will tell.
@@ -274,10 +274,10 @@ class Bench:
         started = time.monotonic()
         own = mutated(self.guide, mutants)
         for problem in self.problems_aside(own, mutants, standing):
-            verdict = Verdict(True, "aside", problem, time.monotonic() - started)
+            verdict = MutantResult(True, "aside", problem, time.monotonic() - started)
             if not verdict.hasty:
                 return verdict
-        return Verdict(False, "aside")
+        return MutantResult(False, "aside")
 
     def problems_aside(
         self, own: Guide, mutants: Sequence[Mutant], standing: Standing
@@ -514,17 +514,17 @@ def open_bench(
     BENCH = Bench(project, registry, docs, tests, scratch, offsets.get())
 
 
-def judge(mutant: Mutant, seen: dict[str, Seen]) -> Verdict | None:
+def judge(mutant: Mutant, seen: dict[str, Seen]) -> MutantResult | None:
     """Bench.judge in a worker."""
     return BENCH.judge(mutant, seen)
 
 
-def weigh(mutant: Mutant) -> Verdict | None:
+def weigh(mutant: Mutant) -> MutantResult | None:
     """Bench.weigh in a worker."""
     return BENCH.weigh(mutant)
 
 
-def follow(mutants: Sequence[Mutant], flavour: str, extent: str, patient: bool) -> Verdict:
+def follow(mutants: Sequence[Mutant], flavour: str, extent: str, patient: bool) -> MutantResult:
     """Bench.follow in a worker."""
     with BENCH.project.acting(flavour):
         return BENCH.follow(mutants, flavour, extent, patient)
@@ -542,7 +542,7 @@ def stand(flavour: str, offset: int) -> Standing:
         return BENCH.stand(flavour, offset)
 
 
-def look(mutants: Sequence[Mutant], standing: Standing) -> Verdict:
+def look(mutants: Sequence[Mutant], standing: Standing) -> MutantResult:
     """Bench.look in a worker."""
     with BENCH.project.acting(standing.flavour):
         return BENCH.look(mutants, standing)

@@ -19,13 +19,13 @@ from parsec_stack.errors import StackError
 from parsec_stack.flavour import IMPLEMENTATIONS
 from parsec_stack.services import SERVICES, flavour_named
 from parsec_stack.stack import ARTIFACTS, MAX_OFFSET, ROOT, Stack
-from parsec_stack.verify import emphasis, linters, settings, versions
-from parsec_stack.verify.files import StackFiles
+from parsec_stack.verify import config_linters, emphasis, same_versions, settings
 from parsec_stack.verify.reader import following, reader, welcome
 from parsec_stack.verify.recognisers import RECOGNISERS
-from parsec_stack.verify.site import StackSite, prepare, site_of
-from parsec_stack.verify.site import environment as reader_environment
 from parsec_stack.verify.sources import Sources
+from parsec_stack.verify.stack_files import StackFiles
+from parsec_stack.verify.stack_site import StackSite, prepare, site_of
+from parsec_stack.verify.stack_site import environment as reader_environment
 from parsec_stack.versions import declared
 
 # How CI says that its engine must not be missing, while it calls what everybody calls.
@@ -111,7 +111,7 @@ class ParsecGuide(Project):
 
     def linters(self, files: dict[str, Path], folder: Path) -> list[Linter]:
         """nginx, compose and supervisord."""
-        return linters.of_files(files, folder)
+        return config_linters.of_files(files, folder)
 
     def sources(self, guide: Guide) -> Sources:
         """The guide's artifacts and the programs."""
@@ -125,5 +125,5 @@ class ParsecGuide(Project):
     def mistakes(self, claims: Claims) -> Iterator[str]:
         """Settings that nobody reads, versions that disagree, lines that are not explained."""
         yield from settings.problems(claims.sources)
-        yield from versions.problems(claims.sources)
+        yield from same_versions.problems(claims.sources)
         yield from emphasis.problems(claims)

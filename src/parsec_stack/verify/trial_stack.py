@@ -16,8 +16,8 @@ import pytest
 from parsec_stack import engine, redact
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify.project import docker_required
-from parsec_stack.verify.site import docker_settings, free_offset
+from parsec_stack.verify.parsec_guide import docker_required
+from parsec_stack.verify.stack_site import docker_settings, free_offset
 
 # How long tasks may take, in seconds.
 PATIENCE = 300
