@@ -416,7 +416,7 @@ def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "src/guidewalk/shell.py", "src/guidewalk/strict.sh", "src/parsec_stack/verify/site.py",
+        "src/guidewalk/shell.py", "src/guidewalk/strict.sh", "src/parsec_stack/stack.py",
         "src/guidewalk/mutants/standing.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
         "docs/extensions/new.py", "deploy/new", "tests/docs/checks/new.py",
         "tests/docs/conftest.py", "tests/docs/inventory.txt", "scripts/requirements.lock",
