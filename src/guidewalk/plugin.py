@@ -59,6 +59,8 @@ def configure(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    # A shell ignores it for what it starts in the background, and so would all that is followed.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     option = config.option
     docs = Path(option.docs or docs).resolve()
     try:
