@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import takewhile
@@ -60,6 +61,19 @@ class Excepted(Exception):
     """A block is not executed; the text says why."""
 
 
+@dataclass
+class Attempt:
+    """What was seen while one block was tried: what it printed, and how long it took, in seconds.
+
+    What was not ``tried`` says nothing about the block.
+    """
+
+    printed: str = ""
+    seconds: float = 0.0
+    check_seconds: float = 0.0
+    tried: bool = True
+
+
 class Walk:
     """One reader's way, as far as it is asked to go."""
 
@@ -105,10 +119,6 @@ class Walk:
         self.last: dict[str, tuple[Outcome, str]] = {}
         # What each output or message was compared with.
         self.compared: dict[str, list[str]] = {}
-        self.printed = ""
-        self.seconds = 0.0
-        self.check_seconds = 0.0
-        self.tried = True
         # The versions of what runs, once something runs.
         self.versions: dict[str, str] = {}
 
@@ -139,33 +149,33 @@ class Walk:
 
     def take(self, block: Block) -> Outcome:
         """The next block."""
-        self.printed, self.seconds, self.check_seconds, self.tried = "", 0.0, 0.0, True
+        attempt = Attempt()
         if block.last:
             self.look_around()
         started = datetime.now(UTC)
-        outcome, reason = self.try_block(block)
-        output, reason = self.redact(without_ansi(self.printed)), self.redact(reason)
+        outcome, reason = self.try_block(block, attempt)
+        output, reason = self.redact(without_ansi(attempt.printed)), self.redact(reason)
         result = Outcome(
             block=block,
             flavour=self.site.flavour,
             outcome=outcome,
             reason=reason,
             started=started.isoformat(timespec="seconds"),
-            seconds=self.seconds,
-            check_seconds=self.check_seconds,
+            seconds=attempt.seconds,
+            check_seconds=attempt.check_seconds,
             output=output,
-            tried=self.tried and outcome != "excepted",
+            tried=attempt.tried and outcome != "excepted",
         )
         if block.kind == "command":
-            self.last[block.page] = (result, self.printed)
+            self.last[block.page] = (result, attempt.printed)
         elif block.kind == "exception" and block.language == "bash":
             self.last[block.page] = (result, "")
         return result
 
-    def try_block(self, block: Block) -> tuple[Kind, str]:
+    def try_block(self, block: Block, attempt: Attempt) -> tuple[Kind, str]:
         """What became of the block, and why."""
         try:
-            return self.treat(block)
+            return self.treat(block, attempt)
         except Excepted as exception:
             return "excepted", str(exception)
         except Failed as failure:
@@ -176,7 +186,7 @@ class Walk:
         except (UserError, OSError, UnicodeError) as error:
             return "failed", f"{block.place}: {error}"
 
-    def treat(self, block: Block) -> tuple[Kind, str]:
+    def treat(self, block: Block, attempt: Attempt) -> tuple[Kind, str]:
         """Do with the block what its kind asks for; raises Failed or Excepted."""
         if block.kind == "unexplained":
             return "unexplained", f"{block.place}: {block.reason}"
@@ -185,17 +195,19 @@ class Walk:
         if self.is_later(block):
             raise Excepted(f"it holds since version {block.since}, and this is {self.version}")
         if self.stuck:
-            self.tried = False
+            attempt.tried = False
             raise Failed(f"not run: {self.stuck}")
         if block.kind == "command":
-            self.execute(block)
+            self.execute(block, attempt)
             return "executed", ""
-        {
-            "file": self.create,
-            "excerpt": self.compare_excerpt,
-            "output": self.compare_output,
-            "message": self.find_message,
-        }[block.kind](block)
+        if block.kind == "message":
+            self.find_message(block, attempt)
+        else:
+            {
+                "file": self.create,
+                "excerpt": self.compare_excerpt,
+                "output": self.compare_output,
+            }[block.kind](block)
         return "checked", ""
 
     def is_later(self, block: Block) -> bool:
@@ -234,19 +246,19 @@ class Walk:
         if problem := mismatch(block, self.site, [printed]):
             raise Failed(f"the output of '{command}' is not as stated: {problem}\n{tail(printed)}")
 
-    def find_message(self, block: Block) -> None:
+    def find_message(self, block: Block, attempt: Attempt) -> None:
         """Find the message in what was provoked, or else in logs and output so far."""
         if self.missing:
             raise Excepted(self.missing)
         provoked = block.name in self.registry.provocations
-        texts = [self.provoke(block)] if provoked else self.sources(block.origin)
+        texts = [self.provoke(block, attempt)] if provoked else self.sources(block.origin)
         self.compared[block.id] = texts
         if mismatch(block, self.site, texts):
             raise Failed(
                 f"{block.origin} has not printed this message\n{tail(chr(10).join(texts))}"
             )
 
-    def provoke(self, block: Block) -> str:
+    def provoke(self, block: Block, attempt: Attempt) -> str:
         """What the software prints when it is provoked, side by side with the messages to come."""
         started = time.monotonic()
         for name in self.messages_from(block):
@@ -254,12 +266,12 @@ class Walk:
                 provocation = self.registry.provocations[name]
                 self.provoked[name] = self.pool.submit(provocation, self.site)
         try:
-            self.printed = self.provoked[block.name or ""].result()
+            attempt.printed = self.provoked[block.name or ""].result()
         except Exception as error:  # whatever its own checks raise
             raise Stuck(f"the message could not be provoked: {told(error)}") from None
         finally:
-            self.seconds = time.monotonic() - started
-        return self.printed
+            attempt.seconds = time.monotonic() - started
+        return attempt.printed
 
     def messages_from(self, block: Block) -> Iterator[str]:
         """The names of this message and of those to be provoked before the next command."""
@@ -274,7 +286,7 @@ class Walk:
         logged = [log.read_text(errors="replace")] if log.is_file() else []
         return [*logged, *self.site.outputs.values()]
 
-    def execute(self, block: Block) -> None:
+    def execute(self, block: Block, attempt: Attempt) -> None:
         """Run the command, catch the values it is to give, and check what the prose promises."""
         if self.missing:
             raise Excepted(self.missing)
@@ -284,12 +296,12 @@ class Walk:
         self.shell = self.shell or Shell(self.site.folder, self.site.environment)
         self.site.commands[block.name or block.id] = text
         result = self.shell.run(text, self.timeout)
-        self.printed, self.seconds = result.output, result.seconds
+        attempt.printed, attempt.seconds = result.output, result.seconds
         self.site.outputs[block.name or block.id] = without_ansi(result.output)
         if result.problem:
             raise Stuck(f"{failure_message(block, result)}\n{tail(result.output)}")
-        self.capture(block)
-        self.check(block)
+        self.capture(block, result.output)
+        self.check(block, attempt)
         self.examine(block)
 
     def require(self, block: Block) -> None:
@@ -302,9 +314,9 @@ class Walk:
                 told = f"no image {', '.join(absent)} is here: {reason}"
                 raise Failed(told) if self.whole else Excepted(told)
 
-    def capture(self, block: Block) -> None:
+    def capture(self, block: Block, output: str) -> None:
         """Keep the values that later blocks use."""
-        printed = without_ansi(self.printed)
+        printed = without_ansi(output)
         for placeholder, expression in block.captures.items():
             found = re.search(expression, printed)
             if not found:
@@ -313,7 +325,7 @@ class Walk:
                 )
             self.site.values[placeholder] = found[0]
 
-    def check(self, block: Block) -> None:
+    def check(self, block: Block, attempt: Attempt) -> None:
         """Run the checks that are registered after the block, then, side by side, those aside."""
         started = time.monotonic()
         checks = self.registry.checks.get(block.name or "", [])
@@ -328,7 +340,7 @@ class Walk:
                 if future.done():
                     confirm(check, future.result)
         finally:
-            self.check_seconds = time.monotonic() - started
+            attempt.check_seconds = time.monotonic() - started
 
     def examine(self, block: Block) -> None:
         """Let the tools say what is wrong with the block."""
