@@ -1,5 +1,8 @@
 """The checks: ``nox`` runs those that need no Docker; ``nox --list`` names all."""
 
+import re
+from pathlib import Path
+
 import nox
 
 # Everything is locked and installed by scripts/run: sessions share its environment.
@@ -29,8 +32,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the unit tests."""
-    session.run("pytest", "tests/unit", *session.posargs)
+    """Run the unit tests, or those of a file that is named."""
+    session.run("pytest", *session.posargs)
 
 
 @nox.session(name="docs-test")
@@ -91,6 +94,28 @@ def browser(session: nox.Session) -> None:
 def option_releases(session: nox.Session) -> None:
     """Compare docs/option-releases.json with the option table of every tested release."""
     session.run("python", "-m", "parsec_stack.option_releases", *session.posargs)
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Write the change log, build the site and guidewalk's wheel, and tag: -- VERSION."""
+    if len(session.posargs) != 1:
+        session.error("name the version: nox -s release -- 1.0.0")
+    (version,) = session.posargs
+    if session.run("git", "status", "--porcelain", silent=True, external=True):
+        session.error("commit or put away your changes first: a release is of what is committed")
+    for path in map(Path, ("pyproject.toml", "src/guidewalk/pyproject.toml")):
+        text = re.sub(r'^version = ".*"$', f'version = "{version}"', path.read_text(), flags=re.M)
+        path.write_text(text)
+    session.run("towncrier", "build", "--yes", "--version", version)
+    session.run("sphinx-build", "-W", "--quiet", "-b", "html", "docs", "build/release/site")
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+        "--wheel-dir", "build/release", "src/guidewalk",
+    )  # fmt: skip
+    session.run("git", "add", "--all", external=True)
+    session.run("git", "commit", "--quiet", "--message", f"Release {version}", external=True)
+    session.run("git", "tag", f"v{version}", external=True)
 
 
 @nox.session(name="docs-live", default=False)
