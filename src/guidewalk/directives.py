@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -24,21 +23,6 @@ MEANING, MARK = "meaning", "mark"
 MARKS = ("beyond", "elsewhere", "ignored")
 # What a block does, for whoever plants faults into it.
 ROLES = ("asks", "installs", "locked", "restarts", "slow", "starts", "stops")
-
-
-@dataclass
-class Meaning:
-    """What the options of one block say; the fields are those of a block of the guide."""
-
-    reason: str = ""
-    last: str = ""
-    origin: str = ""
-    since: str = ""
-    needs: dict[str, str] = field(default_factory=dict)
-    images: dict[str, str] = field(default_factory=dict)
-    placeholders: dict[str, str] = field(default_factory=dict)
-    captures: dict[str, str] = field(default_factory=dict)
-    roles: list[str] = field(default_factory=list)
 
 
 def lines_of(argument: str | None) -> list[str]:
@@ -102,7 +86,7 @@ def roles(argument: str | None) -> list[str]:
     return [str(directives.choice(word, ROLES)) for word in text(argument).split()]
 
 
-# By the name of the option: the field of the meaning, and what reads it.
+# By the name of the option: the field of the guide's block, and what reads it.
 OPTIONS: dict[str, tuple[str, Callable[[str | None], Any]]] = {
     "reason": ("reason", text),
     "last": ("last", text),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -20,7 +19,6 @@ class Waiting:
         self.ready: dict[str, float] = {}
         self.services = services
         self.live: AbstractContextManager[Any] = nullcontext()
-        self.refresh: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         """Show the services that are awaited, when somebody watches."""
