@@ -112,7 +112,9 @@ class Claims:
             return next(iter(found.items()))
         if found:
             return "", Finding(f"this may be {' or '.join(found)}: give it a role")
-        return "", Finding("no artifact, program or service knows this: see CONTRIBUTING, claims")
+        return "", Finding(
+            "nothing here knows this: give it a role, or mark it by '.. beyond:: LITERAL - REASON'"
+        )
 
     def kinds(self, claim: Claim) -> dict[str, Finding]:
         """The findings of all recognisers that know the claim."""

@@ -243,7 +243,10 @@ class Page:
             return "excerpt", ""
         if block.language == "bash":
             return "unexplained", "a bash block needs a :name: to be executed"
-        return "unexplained", "nothing says what this block is: see CONTRIBUTING, blocks"
+        return (
+            "unexplained",
+            "nothing says what this block is: give it ':class: output', ':message:' or ':reason:'",
+        )
 
     def check(self, block: Block, node: Any) -> None:
         """Refuse options that do not fit their block."""

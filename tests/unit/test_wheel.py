@@ -15,8 +15,8 @@ from parsec_stack.stack import ROOT
 
 SOURCES = ROOT / "src" / "guidewalk"
 EXAMPLE = ROOT / "examples" / "greeting"
-# What the wheel needs to follow a guide, and what these need in turn.
-NEEDED = ("sphinx", "docutils", "packaging", "psutil", "pytest")
+# What the wheel needs to follow a guide, and what reads pages in Markdown.
+NEEDED = ("sphinx", "docutils", "jinja2", "packaging", "psutil", "rich", "pytest", "myst-parser")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,21 @@ def test_every_block_of_a_project_is_listed(environment: Path, tmp_path: Path) -
     assert kinds[0] == ("4", "unexplained")
     assert kinds[-1] == ("21", "command")
     assert "unknown class 'odd'" in listed[3]["reason"]
+
+
+def test_pages_in_markdown(environment: Path, tmp_path: Path) -> None:
+    """Blocks of MyST pages are those of the directives, with their options, and plain fences."""
+    (tmp_path / "conf.py").write_text('extensions = ["myst_parser", "guidewalk.directives"]\n')
+    (tmp_path / "index.md").write_text(
+        "# T\n\n```{code-block} bash\n:name: hello\n:needs: sh - it is a shell\n\nsh\n```\n\n"
+        "```{code-block} text\n:class: output\n\nhi\n```\n\n```python\n1\n```\n"
+    )
+
+    listed = json.loads(run(environment / "bin" / "guidewalk", "list", "--json", tmp_path))
+
+    assert [(one["kind"], one["language"]) for one in listed] == [
+        ("command", "bash"), ("output", "text"), ("unexplained", "python"),
+    ]  # fmt: skip
 
 
 def test_no_sphinx_project(environment: Path, tmp_path: Path) -> None:
