@@ -15,6 +15,7 @@ from docutils.parsers.rst import directives
 from packaging.version import InvalidVersion, Version
 from sphinx.application import Sphinx
 from sphinx.directives.code import CodeBlock, LiteralInclude
+from sphinx.directives.patches import Code
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
@@ -120,6 +121,16 @@ class GuideCodeBlock(CodeBlock):
         return with_meaning(super().run(), self.options)
 
 
+class GuideCode(Code):
+    """``code``, docutils' own, with what the block means."""
+
+    option_spec: ClassVar[Any] = {**(Code.option_spec or {}), **READERS}
+
+    def run(self) -> list[nodes.Node]:
+        """The block."""
+        return with_meaning(super().run(), self.options)
+
+
 class GuideInclude(LiteralInclude):
     """``literalinclude`` with what the block means."""
 
@@ -149,7 +160,8 @@ class Mark(SphinxDirective):
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Put these directives in the place of Sphinx's own."""
-    for name in ("code-block", "code", "sourcecode"):
+    app.add_directive("code", GuideCode, override=True)
+    for name in ("code-block", "sourcecode"):
         app.add_directive(name, GuideCodeBlock, override=True)
     app.add_directive("literalinclude", GuideInclude, override=True)
     for name in MARKS:

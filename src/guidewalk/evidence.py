@@ -21,7 +21,10 @@ from guidewalk.report import Outcome
 
 STORE = "evidence.json"
 # What the meaning of a block depends on, beside its text.
-MEANING = ("kind", "language", "target", "needs", "placeholders", "captures", "last")
+MEANING = (
+    *("kind", "language", "target", "reason", "since", "needs", "images", "placeholders"),
+    *("captures", "last"),
+)
 
 Records = dict[str, dict[str, "Record"]]
 

@@ -81,6 +81,15 @@ def test_options_say_what_a_block_means(mini: Mini) -> None:
     assert block.roles == ["asks", "slow"]
 
 
+@pytest.mark.parametrize("directive", ["code-block", "sourcecode", "code"])
+def test_every_directive_of_code_says_it(mini: Mini, directive: str) -> None:
+    """Docutils' own keeps the option that only it has."""
+    own = "   :number-lines:\n" if directive == "code" else ""
+    text = command("a", "true", options=f"   :last: it ends\n{own}")
+
+    assert mini.page(text.replace("code-block", directive)).only().last == "it ends"
+
+
 @pytest.mark.parametrize(
     "comment",
     ["SPDX-License-Identifier: MIT", "TODO: say more", "except: why", "needs", "beyond: a - b", ""],
