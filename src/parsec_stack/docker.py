@@ -308,11 +308,28 @@ def trouble(stack: Stack, service: str) -> str | None:
 def start_missing(stack: Stack, services: Iterable[str]) -> None:
     """Start those of the services whose containers do not run."""
     found = containers(stack)
+    if broken := [name for name in unconnected(stack, found) if name in services]:
+        compose(stack, "up", "--detach", "--no-deps", "--force-recreate", *broken)
+        found = containers(stack)
     missing = [
         name for name in services if name not in found or found[name].attrs["State"] != "running"
     ]
     if missing:
         compose(stack, "up", "--detach", *missing)
+
+
+def unconnected(stack: Stack, found: dict[str, Container]) -> list[str]:
+    """The services whose containers lack a network: whoever made them was interrupted.
+
+    Compose starts such a container as it is, and nobody reaches it.
+    """
+    services = composition.parse((stack.folder / COMPOSE_FILE).read_text()).get("services", {})
+    return [
+        name
+        for name, container in found.items()
+        if not {f"{stack.project}_{one}" for one in services.get(name, {}).get("networks", [])}
+        <= set(container.attrs["NetworkSettings"]["Networks"])
+    ]
 
 
 def stop(stack: Stack, services: Iterable[str]) -> None:

@@ -216,6 +216,22 @@ def test_an_interrupted_run(stack: Stack, seconds: float) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_a_container_without_a_network(stack: Stack) -> None:
+    """Whoever made it was interrupted: the next run makes it anew."""
+    if stack.flavour == "native":
+        pytest.skip("without Docker there are no networks")
+    container = docker.containers(stack)["parsec-postgres"]
+    for name in container.attrs["NetworkSettings"]["Networks"]:
+        if name.endswith("_local"):
+            engine.engine().networks.get(name).disconnect(container)
+
+    done = invoke(stack, "up")
+
+    assert done.returncode == 0, done.stderr
+    assert serves(stack)
+
+
+@pytest.mark.timeout(300)
 def test_a_silent_server(stack: Stack) -> None:
     """A Parsec server that runs and no longer answers is killed and started anew."""
     server = processes(stack)["parsec-server"]
