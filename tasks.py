@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from parsec_stack.stack import Stack
 
+# These await the services themselves: what comes before them in a line need not.
+AWAITING = ("migrate", "bucket")
+
 
 @stack_task(creates=True)
 def tls(stack: Stack) -> None:
@@ -39,7 +42,7 @@ def up(stack: Stack) -> None:
     """Start the services and wait until they are ready."""
     from parsec_stack import deployment
 
-    deployment.up(stack, wait=task_line.ends_with("up"))
+    deployment.up(stack, wait=not task_line.is_followed("up", AWAITING))
 
 
 @stack_task()
@@ -47,7 +50,7 @@ def migrate(stack: Stack) -> None:
     """Bring the database's schema to the server's version."""
     from parsec_stack import deployment
 
-    deployment.migrate(stack, wait=task_line.ends_with("migrate"))
+    deployment.migrate(stack, wait=not task_line.is_followed("migrate", AWAITING))
 
 
 @stack_task()

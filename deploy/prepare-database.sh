@@ -18,14 +18,18 @@ IFS= read -r password || true
 export PG_GRANDPARENT_PID=$PPID
 
 # A folder in which something is mounted cannot be replaced by a complete one: what is complete is
-# moved into it, and last of it the file by which PostgreSQL knows its data.
+# moved into it, and last of it the file by which PostgreSQL knows its data. Nothing is written
+# through to the disk before all is there.
 create_data() {
     local part
     if [ ! -e "$data/complete" ]; then
         [ ! -e "$data/global" ] || fail "$data lacks PG_VERSION: it is damaged, and was left as it is"
         rm -rf "$data/new"
-        initdb --pgdata="$data/new" --username=postgres --auth=reject --encoding=UTF8 --no-locale --no-instructions
+        initdb --pgdata="$data/new" --username=postgres --auth=reject --encoding=UTF8 --no-locale --no-instructions --no-sync >/dev/null
+        { printf 'CREATE DATABASE parsec;\n\n' && statements; } | run_alone "$data/new" postgres -F >/dev/null
+        initdb --pgdata="$data/new" --sync-only
         mv "$data/new" "$data/complete"
+        prepared=yes
     fi
     for part in "$data"/complete/*; do
         [ "${part##*/}" = PG_VERSION ] || mv "$part" "$data"
@@ -33,18 +37,19 @@ create_data() {
     mv "$data/complete/PG_VERSION" "$data"
 }
 
-# usage: run_alone DATABASE <STATEMENTS    as the superuser that initdb makes, who cannot log in; an
-#                                          empty line ends each, an error all. Nothing is looked up
-#                                          in what others have made, and no password is logged.
+# usage: run_alone DATA DATABASE [OPTION...] <STATEMENTS    as the superuser that initdb makes, who
+#                                          cannot log in; an empty line ends each, an error all.
+#                                          Nothing is looked up in what others have made, and no
+#                                          password is logged.
 run_alone() {
-    postgres --single -j -D "$data" -c search_path=pg_catalog -c exit_on_error=on -c log_checkpoints=off \
-        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic "$1"
+    postgres --single -j -D "$1" -c search_path=pg_catalog -c exit_on_error=on -c log_checkpoints=off \
+        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic "${@:3}" "$2"
 }
 
 create_database() {
     local found
-    found=$(run_alone postgres <<<"SELECT datname FROM pg_database WHERE datname = 'parsec';")
-    [[ $found = *'"parsec"'* ]] || run_alone postgres <<<'CREATE DATABASE parsec;' >/dev/null
+    found=$(run_alone "$data" postgres <<<"SELECT datname FROM pg_database WHERE datname = 'parsec';")
+    [[ $found = *'"parsec"'* ]] || run_alone "$data" postgres <<<'CREATE DATABASE parsec;' >/dev/null
 }
 
 statements() {
@@ -91,7 +96,10 @@ SQL
 
 mkdir -p "$data"
 chmod 700 "$data"
+prepared=
 [ -e "$data/PG_VERSION" ] || create_data
 [ ! -d "$data/complete" ] || rmdir "$data/complete"
-create_database
-statements | run_alone parsec >/dev/null
+if [ -z "$prepared" ]; then
+    create_database
+    statements | run_alone "$data" parsec >/dev/null
+fi

@@ -6,6 +6,8 @@
 set -euo pipefail
 umask 077
 unset OPENSSL_CONF
+# Here the CA of this folder counts, and none of those that this system trusts.
+export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null
 
 services=(parsec-postgres parsec-s3 parsec-s3-inner parsec-smtp parsec-server parsec-proxy)
 ca_days=3650

@@ -9,21 +9,18 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from guidewalk.errors import UserError
 from parsec_stack.docker import COMPOSE_FILE
-from parsec_stack.flavour import flavour_of
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ARTIFACTS, ROOT, Stack
 from parsec_stack.verify import reader
@@ -55,15 +52,15 @@ def main() -> None:
 
 
 def deploy(runs: int) -> None:
-    """From certificates to a server that answers, against the same typed as a plain script."""
+    """From certificates to a server that answers, against a script that works side by side."""
     ours, theirs = [], []
     for _ in range(runs):
         with folder() as path:
-            theirs.append(by_hand(path))
+            theirs.append(side_by_side(path))
         with folder() as path:
             ours.append(seconds(LINE, path))
             take_down(path)
-    tell("deploy", "invoke", ours, "by hand", theirs, "at most 1.15")
+    tell("deploy", "invoke", ours, "side by side", theirs, "at most 1.15")
 
 
 def again(runs: int) -> None:
@@ -207,24 +204,21 @@ def take_down(path: Path) -> None:
     seconds(["invoke", "destroy", "--yes"], path)
 
 
-def by_hand(path: Path) -> float:
+def side_by_side(path: Path) -> float:
     """How long the plain script takes; its processes are ended afterwards."""
     shutil.copytree(ARTIFACTS, path)
     log = path / "pids"
     started = time.perf_counter()
     with log.open("w") as out:
         answer = subprocess.run(
-            ["bash", str(Path(__file__).parent / "by-hand.sh")],
+            ["bash", str(Path(__file__).parent / "side-by-side.sh")],
             cwd=path, env=environment(path), stdout=out, stderr=subprocess.PIPE, text=True,
             timeout=300,
         )  # fmt: skip
     elapsed = time.perf_counter() - started
-    for pid in log.read_text().split():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGTERM)
+    end(map(int, log.read_text().split()))
     if answer.returncode:
-        sys.exit(f"error: by-hand.sh failed:\n{answer.stderr.strip()}{last_words(path)}")
-    await_free_ports(stack_of(path))
+        sys.exit(f"error: side-by-side.sh failed:\n{answer.stderr.strip()}{last_words(path)}")
     return elapsed
 
 
@@ -235,15 +229,17 @@ def last_words(path: Path) -> str:
     return "".join(f"\n{name}: {text.splitlines()[-1]}" for name, text in texts.items() if text)
 
 
-def await_free_ports(stack: Stack) -> None:
-    """Wait until the services of the last run have let go of their ports."""
-    from parsec_stack import probes
+def end(numbers: Iterable[int]) -> None:
+    """End these processes: their folder must not go before them."""
+    import psutil
 
-    deadline = time.monotonic() + 30
-    while any(probes.listens(port) for _, port in flavour_of(stack).ports(stack)):
-        if time.monotonic() > deadline:
-            sys.exit("the services of by-hand.sh do not end")
-        time.sleep(0.1)
+    services = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
+    for service in services:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service.terminate()
+    _, alive = psutil.wait_procs(services, timeout=30)
+    for service in alive:
+        service.kill()
 
 
 def load(path: Path, port: int) -> float:

@@ -6,12 +6,13 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from io import TextIOWrapper
 from typing import Any
 
 from invoke import Context, Exit, Task
+from invoke.main import program
 
 from guidewalk.errors import UserError
 from parsec_stack.errors import StackError
@@ -179,8 +180,8 @@ class Told:
             raise Exit(f"error: {error.strerror}", code=1) from None
 
 
-def ends_with(name: str) -> bool:
-    """Is no task after this one on the command line that awaits the services itself?"""
-    words = sys.argv[1:]
-    following = words[words.index(name) + 1 :] if name in words else []
-    return not {"migrate", "bucket"} & set(following)
+def is_followed(name: str, others: Collection[str]) -> bool:
+    """Does one of the other tasks come after this one in the line that invoke has read?"""
+    names = [one.name for one in getattr(program, "tasks", ())]
+    following = names[names.index(name) + 1 :] if name in names else []
+    return not set(others).isdisjoint(following)

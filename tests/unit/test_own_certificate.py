@@ -104,6 +104,30 @@ def test_the_script_keeps_it(certified: Path) -> None:
     assert [(own / f"parsec-proxy.{suffix}").read_bytes() for suffix in ("key", "crt")] == before
 
 
+def test_a_ca_that_the_system_trusts_is_another_one(certified: Path, tmp_path: Path) -> None:
+    """Programs look it up beside the CA that is named: its certificates are not ours for that."""
+    folder = shutil.copytree(certified / "own", tmp_path / "s")
+    (tmp_path / "trusted").mkdir()
+    company = (
+        "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=Company -days 9 "
+        "-keyout ca.key -out ca.crt && "
+        "cp ca.crt trusted/$(openssl x509 -in ca.crt -noout -hash).0 && "
+        "openssl x509 -req -in s/parsec-proxy.csr -CA ca.crt -CAkey ca.key "
+        "-set_serial 7 -days 90 -out s/parsec-proxy.crt"
+    )
+    shutil.copy(certified / "other" / "parsec-proxy.csr", folder)
+    subprocess.run(["sh", "-c", company], cwd=tmp_path, check=True, capture_output=True)
+    given = (folder / "parsec-proxy.crt").read_bytes()
+
+    done = subprocess.run(
+        [ARTIFACTS / "setup-tls.sh"], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"SSL_CERT_DIR": str(tmp_path / "trusted")},
+    )  # fmt: skip
+
+    assert "parsec-proxy.crt: kept, of another CA" in done.stdout
+    assert (folder / "parsec-proxy.crt").read_bytes() == given
+
+
 def test_it_has_expired(certified: Path, tmp_path: Path) -> None:
     """No task here can renew it: its own CA does."""
     folder = shutil.copytree(certified / "own", tmp_path / "s")
