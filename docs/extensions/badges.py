@@ -44,7 +44,6 @@ class View:
     """The guide as it is now, with the records that count for it."""
 
     def __init__(self, guide: Guide, build: Path) -> None:
-        """Compare the guide with what ``build`` holds of it."""
         self.guide = guide
         self.build = build
         # The titles of the pages by name, once they are known.

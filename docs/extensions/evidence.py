@@ -34,7 +34,6 @@ class Placeholder(nodes.Element, nodes.General):
     """Where a summary goes once all is known; other builders show nothing."""
 
     def __init__(self, part: str = "") -> None:
-        """Take the name of the summary."""
         super().__init__()
         self.part = part
 
@@ -60,7 +59,6 @@ class Evidence:
     """The guide and its evidence during one build."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
         self.view: badges.View | None = None
 
     def load(self, app: Sphinx) -> None:

@@ -103,7 +103,6 @@ class Page:
     """One resolved page."""
 
     def __init__(self, docs: Path, name: str, tree: nodes.document, env: BuildEnvironment) -> None:
-        """Take the page of this name."""
         self.root = docs.parent
         self.config = config_of(docs.parent)
         self.name = name

@@ -11,7 +11,6 @@ class Files:
     """What lies in the reader's folder before anything has run."""
 
     def __init__(self, folder: Path, guide: Guide) -> None:
-        """Take the folder into which the guide's files were written."""
         self.folder = folder
         self.guide = guide
 

@@ -100,7 +100,6 @@ class Guide:
     """All blocks and claims in reading order."""
 
     def __init__(self, blocks: list[Block], claims: Iterable[Claim] = ()) -> None:
-        """Take the blocks and claims of all pages."""
         self.blocks = blocks
         self.claims = list(claims)
 

@@ -131,7 +131,6 @@ class Lines:
     """Finds the lines of literals; docutils knows only where their paragraph begins."""
 
     def __init__(self) -> None:
-        """Begin at the top of every file."""
         self.files: dict[Path, str] = {}
         # Up to where each paragraph has been searched: a line, and a column in it.
         self.reached: dict[tuple[Path, int], tuple[int, int]] = {}

@@ -19,7 +19,6 @@ class Registry:
     """The checks of one guide; each is a function whose docstring is the sentence it checks."""
 
     def __init__(self) -> None:
-        """Begin without any."""
         self.checks: dict[str, list[Check]] = {}
         self.aside: set[Check] = set()
         self.preparing: set[Check] = set()

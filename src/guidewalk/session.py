@@ -160,7 +160,6 @@ class Followed:
     """The flavour that is followed now, and whoever this process is for it."""
 
     def __init__(self, project: Project) -> None:
-        """Begin as nobody else."""
         self.project = project
         self.flavour = ""
         self.held = ExitStack()

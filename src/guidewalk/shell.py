@@ -106,7 +106,6 @@ class Shell:
     """One bash for many blocks; a context manager that leaves no process of its group."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start bash in the folder, with this environment and no other."""
         self.scratch = tempfile.TemporaryDirectory(prefix="shell-")
         self.answers, answering = os.pipe()
         try:
@@ -132,11 +131,9 @@ class Shell:
         os.set_blocking(self.output.fileno(), False)
 
     def __enter__(self) -> Self:
-        """Give the shell itself."""
         return self
 
     def __exit__(self, *details: object) -> None:
-        """Leave nothing behind."""
         self.close()
 
     def run(self, text: str, timeout: float | None = None, line: Line | None = None) -> Result:

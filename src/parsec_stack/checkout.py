@@ -30,7 +30,6 @@ class OtherPython(StackError):
     """The version needs another Python; ``series`` is the oldest that will do, such as 3.14."""
 
     def __init__(self, version: str, wanted: str, present: str) -> None:
-        """Take what the version wants and what it would have got."""
         numbers = re.search(r"\d+\.\d+", wanted)
         self.series = numbers[0] if numbers else ""
         super().__init__(

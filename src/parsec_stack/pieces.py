@@ -35,7 +35,6 @@ class Pieces:
     """The pieces of some secrets."""
 
     def __init__(self) -> None:
-        """Begin with no secret."""
         # From each piece of the shortest length, and from each whole secret, to its origin.
         self.pieces: dict[str, str] = {}
         self.wholes: dict[str, str] = {}

@@ -126,7 +126,6 @@ class Exercise:
     """One way to the server, tried step by step."""
 
     def __init__(self, stack: Stack, server: Server, way: str) -> None:
-        """Begin with nothing done."""
         self.stack = stack
         self.server = server
         self.way = way

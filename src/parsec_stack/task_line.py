@@ -34,7 +34,6 @@ class TaskLine:
     """The stack of this line of tasks, chosen once and held until the line ends."""
 
     def __init__(self) -> None:
-        """Begin without a stack."""
         self.options: dict[str, Any] = {}
         self.stack: Any = None
         self.held = ExitStack()

@@ -14,7 +14,6 @@ class Waiting:
     """Which services are ready, and since when; a context manager around one wait."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
-        """Begin with none of the services ready."""
         self.started = time.monotonic()
         self.ready: dict[str, float] = {}
         self.services = services
@@ -31,7 +30,6 @@ class Waiting:
         return self
 
     def __exit__(self, *details: Any) -> None:
-        """Leave the terminal as it was."""
         self.live.__exit__(*details)
 
     def done(self, service: str) -> None:

@@ -32,7 +32,6 @@ class Listener:
     process: int
 
     def __str__(self) -> str:
-        """As a person finds it again."""
         return f"{self.service} {self.kind} {self.address}{f':{self.port}' if self.port else ''}"
 
 

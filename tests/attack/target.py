@@ -27,7 +27,6 @@ class Port:
     number: int
 
     def __str__(self) -> str:
-        """As a person finds it again."""
         return f"{self.service} at {self.address}:{self.number}"
 
 
@@ -106,7 +105,6 @@ class Decoy:
     content: bytes
 
     def __post_init__(self) -> None:
-        """Put it there."""
         self.store.put_object(Bucket="parsec", Key=self.key, Body=self.content)
 
     @cached_property

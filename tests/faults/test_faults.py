@@ -53,7 +53,6 @@ class Writers:
     """Clients that write until they are told to stop, and remember what was acknowledged."""
 
     def __init__(self, stack: Stack) -> None:
-        """Begin to write blocks and organizations, side by side."""
         self.stack = stack
         self.traces = smoke.write(stack)
         self.organizations: list[Traces] = []

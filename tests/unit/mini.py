@@ -12,7 +12,6 @@ class Mini:
     """A guide of one page, ``index``, and artifacts."""
 
     def __init__(self, root: Path) -> None:
-        """Make the folders of a project."""
         self.root = root
         # The guide's reader is somebody else where root runs the tests.
         root.chmod(0o755)

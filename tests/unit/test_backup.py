@@ -29,7 +29,6 @@ class Database:
     """A PostgreSQL server with the database of a Parsec server, as its owner uses it."""
 
     def __init__(self, folder: Path) -> None:
-        """Make and start it."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
         self.environment = os.environ | {

@@ -62,7 +62,6 @@ class Running:
     STARTS_SINGLY = False
 
     def __init__(self) -> None:
-        """Begin with running ones."""
         self.up = True
 
     def is_up(self, stack: Stack) -> bool:

@@ -106,7 +106,6 @@ class Server:
     """A PostgreSQL that runs on the data, asked as parsec with a password."""
 
     def __init__(self, port: int, password: str) -> None:
-        """Note where it is."""
         self.environment = ENVIRONMENT | {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(port),

@@ -44,7 +44,6 @@ class Flavour:
     """A flavour whose services are ready, and which notes what is done."""
 
     def __init__(self, applied: list[str]) -> None:
-        """Begin with a database that has these migrations."""
         self.applied = applied
         self.done: list[str] = []
         self.lost: list[str] = []

@@ -101,7 +101,6 @@ class Project:
     """A checkout with the real scripts and few packages."""
 
     def __init__(self, root: Path, packages: Path, locks: Mapping[str, str]) -> None:
-        """Make it in this folder, which must not exist."""
         self.root = root
         self.packages = packages
         # What scripts/run is called by.

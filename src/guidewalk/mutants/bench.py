@@ -70,7 +70,6 @@ class Bench:
         self, project: Project, registry: Registry, docs: Path, tests: Path, scratch: Path,
         offset: int,
     ) -> None:  # fmt: skip
-        """Take the project's guide and checks, the tests' folder, and what the run has prepared."""
         self.project = project
         self.registry = registry
         self.docs = docs

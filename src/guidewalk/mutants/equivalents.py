@@ -41,7 +41,6 @@ class Entry:
         )
 
     def __str__(self) -> str:
-        """How a message names the entry."""
         becomes = "" if self.becomes is None else f" -> {self.becomes}"
         return f"{self.place}: {self.operator or 'any'}: {self.line}{becomes}"
 

@@ -21,7 +21,6 @@ class Stages:
     """How far the run is."""
 
     def __init__(self) -> None:
-        """Begin with nothing done."""
         self.bar: Bar | None = None
         self.name, self.total, self.done = "", 0, 0
         self.killed = 0

@@ -42,7 +42,6 @@ class Store:
     """The results of one file, by mutant and state."""
 
     def __init__(self, path: Path, state: str, flavours: Iterable[str]) -> None:
-        """Read the file, if there is one."""
         self.path = path
         self.state = state
         self.flavours = list(flavours)

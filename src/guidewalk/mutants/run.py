@@ -57,7 +57,6 @@ class Run:
     """The workers, and the results as they come; a context manager that leaves nothing behind."""
 
     def __init__(self, plan: Plan, store: Store, known: Results, progress: Stages) -> None:
-        """Begin with the results that are known already."""
         self.plan = plan
         self.store = store
         self.progress = progress
@@ -83,7 +82,6 @@ class Run:
         self.patient = ProcessPoolExecutor(patient, context, bench.open_bench, given)
 
     def __enter__(self) -> Run:
-        """Give the run itself."""
         return self
 
     def __exit__(self, kind: object, *details: object) -> None:

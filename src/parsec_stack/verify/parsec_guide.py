@@ -45,7 +45,6 @@ class ParsecGuide(Project):
     recognisers = RECOGNISERS
 
     def __init__(self) -> None:
-        """Find out which version of Parsec the guide is about."""
         self.version = str(declared(ROOT)["parsec"])
 
     def problem(self, flavour: str) -> str | None:

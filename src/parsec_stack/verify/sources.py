@@ -20,7 +20,6 @@ class Sources:
     """Each is read when it is first asked for, and once."""
 
     def __init__(self, guide: Guide, root: Path) -> None:
-        """Take the guide of the project in this folder."""
         self.guide = guide
         self.root = root
 

@@ -17,7 +17,6 @@ class StackFiles(Files):
     """What lies in the reader's folder before anything has run."""
 
     def __init__(self, folder: Path, guide: Guide) -> None:
-        """Take the folder into which the guide's files were written."""
         super().__init__(folder, guide)
         self.known: dict[object, Any] = {}
 

@@ -24,7 +24,6 @@ class Upgraded:
     """A stack that two checkouts take turns at."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose free ports for a stack in this folder."""
         self.folder = folder
         stack = Stack(folder, "native", free_offset(folder, "native"))
         self.variables = {

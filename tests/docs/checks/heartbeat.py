@@ -23,7 +23,6 @@ class Container:
     """What the healthcheck finds: the server's answers by path, and what it did meanwhile."""
 
     def __init__(self, code: str, folder: Path) -> None:
-        """Take the healthcheck, and a folder that is the container's /tmp."""
         self.code = code
         self.folder = folder
         self.answers: dict[str, int | Exception] = {}

@@ -55,7 +55,6 @@ class Desk:
     """A folder of its own with copies of some files, in which scripts are tried."""
 
     def __init__(self, site: StackSite, folder: Path) -> None:
-        """Take the folder; the environment is the site's."""
         self.folder = folder
         self.environment = site.environment
 

@@ -60,7 +60,6 @@ class Call:
     """One call of a program: what it was given."""
 
     def __init__(self, note: Path) -> None:
-        """Read the program's note."""
         self.program = note.name.partition(".")[2]
         self.arguments = (note / "arguments").read_text().split("\0")[:-1]
         pairs = ((note / "environment").read_text().split("\0"))[:-1]
@@ -79,7 +78,6 @@ class Stage:
     """A folder with all that the script finds, and programs that only note their calls."""
 
     def __init__(self, files: StackFiles, base: Path, script: str) -> None:
-        """Lay everything out."""
         self.script = script
         self.folder, self.notes, self.programs = base / "files", base / "notes", base / "programs"
         for folder in (self.folder, self.notes, self.programs):
