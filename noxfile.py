@@ -10,7 +10,7 @@ nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
 SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine", ".ci/run"]
-SHELL += ["tests/unit/watch/bash_env.sh"]
+SHELL += ["tests/support/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst", "docs"]
 PROSE += ["examples"]
 PYTHON = ["src", "tests", "docs", "examples", "scripts/bench", "tasks.py", "noxfile.py"]
@@ -32,8 +32,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the unit tests, or those of a file that is named."""
+    """Run the unit tests, which need no service, or those of a file that is named."""
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run what starts programs and services: scripts, tasks, servers, environments."""
+    session.run("pytest", "tests/integration", *session.posargs)
 
 
 @nox.session(name="docs-test")

@@ -1,6 +1,6 @@
 """What the help text of a setting leaves out or has wrong, each seen with the real server.
 
-tests/unit/test_setting_notes.py shows that every one of these still holds.
+tests/integration/test_setting_notes.py shows that every one of these still holds.
 """
 
 from __future__ import annotations

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from mini import Mini, command, include
 
-from guidewalk.claims import Claims, Verdict
-from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
-from parsec_stack.stack import ROOT, Stack
+from claiming import FILES, REAL, block, claim, claims_of, settled, verdict
+from guidewalk.guide import Guide, GuideError
+from mini import Mini, command, include
+from parsec_stack.stack import ROOT
 from parsec_stack.verify import emphasis, settings
 from parsec_stack.verify.parsec_guide import ParsecGuide
 from parsec_stack.verify.recognisers import RECOGNISERS
 from parsec_stack.verify.sources import Sources
-from parsec_stack.verify.stack_site import site_of
-
-FILES = {
-    "parsec-server.docker.yaml": (
-        "services:\n  parsec-s3:\n    env_file: [parsec-s3.env]\n"
-        "    healthcheck: {start_period: 1s}\n"
-    ),
-    "supervisord.conf": (
-        "[program:parsec-s3]\nstdout_logfile = log/parsec-s3.log\n[program:parsec-server]\n"
-    ),
-    "parsec-nginx.conf": (
-        "    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_buffering off;\n"
-        "    location ~ ^/docs(/|$) {\n    }\n"
-    ),
-    "setup-tls.sh": (
-        "#!/usr/bin/env bash\nnames=DNS:localhost,IP:::1\nchmod 640 a\nfor x in ${TLS_NAMES:-}; do"
-    ),
-    "gen-credentials.sh": (
-        "#!/usr/bin/env bash\ncase $1 in S3_CONSOLE_USER | MAIL_USER) echo parsec ;; esac\n"
-    ),
-    "prepare-database.sh": "#!/usr/bin/env bash\n    CREATE ROLE parsec;\n",
-    "parsec-db.env": "PARSEC_DB='postgresql://parsec:secret@h/parsec'\n",
-    "create-bucket.sh": "#!/usr/bin/env bash\nbucket=parsec\n",
-    "parsec.env": "PARSEC_SSL_CIPHERS=TLS_AES_128_CCM_SHA256:ECDHE-RSA-AES256-GCM-SHA384\n",
-    "parsec-s3.env": 'PARSEC_BLOCKSTORE="s3:h:us-east-1:parsec:${S3_KEY:?}:x"\n',
-    "commands": "curl --fail --cacert custom-ca.crt https://x\npython -m venv venv\nA=b true\n",
-    "said": "the store said no\n",
-}
-KINDS: dict[str, Kind] = {"commands": "command", "said": "message"}
 
 # What is known, and the change to its source after which it must not be: file, old and new text.
 KNOWN = {
@@ -74,28 +41,6 @@ KNOWN = {
     ),
     "login": ("parsec", "login", "gen-credentials.sh", "echo parsec", "echo admin"),
 }  # fmt: skip
-# What other sources than the guide's files know, each with a misspelt twin and its problem.
-REAL = {
-    "setting of the server": ("PARSEC_EMAIL_USE_SSL=true", "", "PARSEC_EMAIL_USE_SSL=maybe",
-                              "refuses"),
-    "option of the server": ("--server-addr", "", "--server-address", "knows this"),
-    "command": ("docker compose down --volumes", "", "docker compose down --volume", "no option"),
-    "address of the stack": ("https://localhost:6777", "", "https://localhost:6778", "has port"),
-    "port of the stack": ("127.0.0.1:5432", "", "127.0.0.1:5433", "has port"),
-    "file": ("custom-ca.crt", "", "custom-ca.crd", "knows this"),
-    "ending of file names": (".crt", "", ".CRT", "knows this"),
-    "form of the block store": ("s3:E:R:B:K:S", "", "s3:E:R:B:K", "Invalid S3 config"),
-    "anything, in stated output": ("...", "", "....", "knows this"),
-    "project's site": ("https://parsec.cloud", "link", "https://parsec.clout", "knows this"),
-    "attack": ("test_private_keys", "", "test_private_kees", "no attack"),
-    "port that answers anybody": ("8443", "open-port", "8444", "no service has"),
-    "field of the server's log": ("event", "log-field", "events", "the server logs event"),
-    "version of TLS": ("1.2", "number", "1.4", "knows this"),
-    "trusted address": ("172.16.0.0/12", "trusted", "localhost", "a mere name"),
-    "name that is never trusted": ("localhost", "untrusted", "127.0.0.1", "may well match"),
-    "the same to bash and compose": ("${NAME:-x}", "alike", "$$", "is "),
-    "not the same to bash and compose": ("$$", "unlike", "$NAME", "read it alike"),
-}  # fmt: skip
 MISSPELT = {
     "unknown setting": ("PARSEC_PROXY_TRUSTED_ADDRESS", "reads no variable"),
     "setting without effect": ("PARSEC_DB_MAX_CONNECTIONS", "without effect"),
@@ -110,29 +55,10 @@ MISSPELT = {
 }
 
 
-def block(name: str, text: str) -> Block:
-    """A file of the guide, or what else KINDS says."""
-    kind = KINDS.get(name, "file")
-    target = name if kind == "file" else None
-    return Block(
-        "index", "docs/index.rst", 1, text, "bash", kind, ("native", "docker"), name, target=target
-    )
-
-
-def claims_of(files: dict[str, str], *claims: Claim) -> Claims:
-    """The claims of a guide that shows these files."""
-    return ParsecGuide().claims_of(Guide([block(*item) for item in files.items()], claims))
-
-
-def claim(text: str, role: str = "", mark: str = "") -> Claim:
-    """A claim of a page for both flavours."""
-    return Claim("index", "docs/index.rst", 7, text, ("native", "docker"), role, mark, "why")
-
-
-def verdict(text: str, role: str = "", mark: str = "", **changed: str) -> Verdict:
-    """What becomes of this claim in a guide with FILES."""
-    one = claim(text, role, mark)
-    return claims_of(FILES | changed, one).verdict(one, "native")
+@pytest.fixture
+def mini(tmp_path: Path) -> Mini:
+    """An empty guide."""
+    return Mini(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KNOWN)
@@ -146,15 +72,6 @@ def test_known_by_its_source(kind: str) -> None:
 
     assert (verdict(text, role).kind, verdict(text, role).reason) == (kind, "")
     assert claims_of(changed, one).verdict(one, "native").outcome in ("failed", "unrecognised")
-
-
-@pytest.mark.parametrize("kind", REAL)
-def test_known_by_real_programs(kind: str) -> None:
-    """A literal is known by the server, a program or a package; a misspelt one has a problem."""
-    text, role, misspelt, problem = REAL[kind]
-
-    assert (verdict(text, role).kind, verdict(text, role).reason) == (kind, "")
-    assert problem in verdict(misspelt, role).reason
 
 
 @pytest.mark.parametrize(("text", "problem"), MISSPELT.values(), ids=MISSPELT)
@@ -208,35 +125,6 @@ def test_a_damaged_artifact_is_told() -> None:
     assert "it cannot be checked" in damaged.reason
 
 
-@pytest.fixture
-def inbox() -> Iterator[int]:
-    """A real HTTP server on a port of its own."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with closing(server.socket):
-            yield server.server_port
-            server.shutdown()
-
-
-def settled(folder: Path, offset: int, *claims: Claim) -> list[str]:
-    """The outcomes after the stack in this folder has been asked."""
-    known = claims_of(FILES, *claims)
-    before = {known.verdict(one, "native").outcome for one in claims}
-    known.settle(site_of(Stack(folder, "native", offset), {}))
-
-    assert before == {"not reached"}
-    return [known.verdict(one, "native").outcome for one in claims]
-
-
 def test_files_of_the_stack(tmp_path: Path) -> None:
     """Whether a file was made shows the reader's folder."""
     wanted = [claim(name) for name in ("a.key", "data/", ".key", "log/parsec-s3.log")]
@@ -248,27 +136,6 @@ def test_files_of_the_stack(tmp_path: Path) -> None:
 
     assert empty == ["failed"] * 4
     assert settled(tmp_path, 0, *wanted) == ["checked"] * 4
-
-
-def test_addresses_of_the_stack(tmp_path: Path, inbox: int) -> None:
-    """Whether an address answers is asked at the stack's own ports."""
-    wanted = [claim("http://127.0.0.1:8025", "link"), claim("127.0.0.1:8025")]
-
-    assert settled(tmp_path, inbox - 8025, *wanted) == ["checked", "checked"]
-    assert settled(tmp_path, 1, *wanted) == ["failed", "failed"]
-
-
-def test_names_of_certificates(tmp_path: Path) -> None:
-    """Whether certificates are valid for a name is read from them."""
-    import subprocess
-
-    script = (ROOT / "deploy" / "setup-tls.sh").read_text()
-    subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, capture_output=True)
-
-    assert settled(tmp_path, 0, claim("localhost"), claim("::1")) == ["checked", "checked"]
-    known = claims_of(FILES | {"setup-tls.sh": "DNS:other"}, one := claim("other"))
-    known.settle(site_of(Stack(tmp_path), {}))
-    assert "parsec-postgres.crt is not valid for other" in known.verdict(one, "native").reason
 
 
 @pytest.mark.parametrize(
@@ -292,29 +159,6 @@ def test_settings_that_nobody_reads(name: str, text: str, problem: str) -> None:
 
     assert len(problems) == bool(problem)
     assert all(problem in told for told in problems)
-
-
-@pytest.fixture
-def mini(tmp_path: Path) -> Mini:
-    """An empty guide."""
-    return Mini(tmp_path)
-
-
-def test_what_a_page_claims(mini: Mini) -> None:
-    """Literals, links and numbers in order, with the lines on which they stand."""
-    mini.artifact("a.sh", "true 1\n").page(
-        "See ``one`` and\nlater ``two`` of\n`Parsec <https://parsec.cloud>`_, 3 in all, "
-        "S3 too, eleven, one.\n\n"
-        "Press :kbd:`Ctrl+J`.\n\n- ``one``\n\n" + command("c", "echo 4") + include("a.sh")
-    )
-
-    found = [(one.text, one.role, one.line) for one in mini.load().claims]
-
-    assert found == [
-        ("one", "", 4), ("two", "", 5), ("https://parsec.cloud", "link", 6), ("3", "number", 6),
-        ("eleven", "number", 6),
-        ("Ctrl+J", "kbd", 8), ("one", "", 10),
-    ]  # fmt: skip
 
 
 def test_flavour_and_role_of_claims(mini: Mini) -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 from invoke.loader import FilesystemLoader
-from searching import found_in
-from watching import recorded, recording
 
 from guidewalk.processes import end, within
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.stack_site import free_offset
+from searching import found_in
+from watching import recorded, recording
 
 # The life of a stack, by lines of tasks.
 LINES = (

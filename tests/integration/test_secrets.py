@@ -12,14 +12,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
 from follow import build_html, follow
 from mini import Mini, command
-from searching import found_in
-
 from parsec_stack import account, native
 from parsec_stack.redact import Redactor
 from parsec_stack.stack import Stack
 from parsec_stack.verify import reader
+from searching import found_in
 
 # Characters that each encoding writes otherwise.
 ODD = "Pl4nted/+&<\"'%:"

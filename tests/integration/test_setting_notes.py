@@ -20,9 +20,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from mini import Mini
 
 from guidewalk.guide import GuideError
+from mini import Mini
 from parsec_stack import facts, option_releases, options, probes
 from parsec_stack.setting_notes import NOTES
 from parsec_stack.stack import DOCS, ROOT

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from invoking import invoke
 
 from guidewalk.atomic import write_atomically
+from invoking import invoke
 from parsec_stack import docker, engine
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError

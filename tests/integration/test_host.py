@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoking import invoke, prepare
 
+from invoking import invoke, prepare
 from parsec_stack import deployment, docker, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mini import Mini
 
 from guidewalk.guide import Block, Guide, GuideError
+from mini import Mini
 from parsec_stack import facts
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mini import Mini, command
 
 from guidewalk.errors import UserError
 from guidewalk.shell import Shell, render, run_block
+from mini import Mini, command
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 TIMEOUT = 10.0

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from serving import Handler, serving
 
 from parsec_stack import deployment, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.readiness import is_ready
 from parsec_stack.stack import ARTIFACTS, Stack
+from serving import Handler, serving
 
 TIMEOUT = 60
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from invoking import invoke, prepare
 
+from invoking import invoke, prepare
 from parsec_stack import native, ownership
 from parsec_stack import stack as stacks
 from parsec_stack.errors import StackError

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from invoking import invoke
 
+from invoking import invoke
 from parsec_stack.stack import Stack
 
 

@@ -84,18 +84,6 @@ def test_the_end_of_a_log() -> None:
     assert logs.for_people(text).splitlines()[0] == "first"
 
 
-def test_the_installed_server_writes_such_records() -> None:
-    """What the server's own logging writes as JSON is read: an error with its traceback."""
-    from parsec_stack.verify.recognisers import LOGGING
-
-    done = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True)
-    shown = logs.readable(done.stdout.rstrip("\n")).splitlines()
-
-    assert done.returncode == 0, done.stderr
-    assert shown[1] == "    Traceback (most recent call last):"
-    assert shown[-1] == "    ValueError"
-
-
 def test_a_frame_is_one_text() -> None:
     """The lines of a frame stay together, in what compose shows of a service as well."""
     lines = [f"{line}\n" for line in ("a", "╭─ x ─╮", "\x1b[31m│\x1b[0m b │", "╰─────╯", "c")]

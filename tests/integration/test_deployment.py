@@ -13,8 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from invoking import invoke, prepare
 
+from invoking import invoke, prepare
 from parsec_stack.stack import ROOT
 
 TIMEOUT = 60

@@ -12,7 +12,7 @@ import pytest
 from guidewalk.errors import UserError
 from guidewalk.guide import Block, Guide
 from guidewalk.mutants import changed, equivalents, pages, plan, results
-from guidewalk.mutants.bench import Bench, MutantResult
+from guidewalk.mutants.bench import MutantResult
 from guidewalk.mutants.command import options, selected
 from guidewalk.mutants.operators import changes
 from guidewalk.mutants.plan import Mutant
@@ -20,8 +20,7 @@ from guidewalk.mutants.results import Store
 from guidewalk.mutants.run import grouped
 from guidewalk.mutants.score import Report, Row
 from guidewalk.mutants.standing import Standing
-from guidewalk.registry import Registry
-from parsec_stack.stack import DOCS, ROOT
+from parsec_stack.stack import ROOT
 from parsec_stack.verify.parsec_guide import ParsecGuide
 
 
@@ -401,16 +400,6 @@ def test_limits_of_time_are_told_from_other_failures() -> None:
     """Only what a busy machine may cause is tried again."""
     assert MutantResult(True, "native", "not ready in time: parsec-s3").hasty
     assert not MutantResult(True, "native", "exit status 1").hasty
-
-
-def test_only_the_fault_is_held_against_a_page(tmp_path: Path) -> None:
-    """The copy of the guide into which it is planted is as good as the guide, before and after."""
-    bench = Bench(ParsecGuide(), Registry(), DOCS, ROOT / "tests" / "docs", tmp_path, 0)
-    fault = next(one for one in plan.of_pages(DOCS) if one.operator == "name")
-    (harmless,) = plan.controls([fault])
-    assert bench.misread(harmless) == ""
-    assert "the guide's blocks are not those of the inventory" in bench.misread(fault)
-    assert bench.misread(harmless) == ""
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from mini import Mini
-
 from parsec_stack.stack import ROOT
 
 

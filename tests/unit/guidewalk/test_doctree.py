@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mini import Mini, command, include, output
 
 from guidewalk import cache, doctree
 from guidewalk.guide import GuideError
+from mini import Mini, command, include, output
 
 
 @pytest.fixture

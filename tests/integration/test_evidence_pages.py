@@ -1,0 +1,111 @@
+"""How a page shows the evidence of its blocks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from follow import build_html, follow
+from kept import changed, keep, small_guide
+from mini import Mini
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Mini:
+    """A guide with a script, what it reads, and what it prints."""
+    return small_guide(tmp_path)
+
+
+def lines(mini: Mini) -> list[str]:
+    """The line below each block of the built page."""
+    text = (build_html(mini) / "index.html").read_text()
+    return re.findall(r'<details class="evidence[^"]*"><summary>(.*?)</summary>', text)
+
+
+def test_page(mini: Mini) -> None:
+    """A page shows what was seen of each block, until the block, or what it reads, changes."""
+    assert follow(mini).returncode == 0
+    docker = "not verified with Docker"
+    checked = f"checked on bare metal; {docker}"
+    executed = f"executed on bare metal; {docker}"
+    nowhere = "not verified on bare metal and with Docker"
+    assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+    changed(mini, "deploy/a.env|A=1|A=2")
+    later = " (before an earlier step was changed)"
+    assert lines(mini) == [
+        checked, nowhere, checked + later, nowhere, nowhere, executed + later
+    ]  # fmt: skip
+
+    assert follow(mini).returncode == 0
+    assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+
+def test_details(mini: Mini) -> None:
+    """The evidence tells when, how long, with what, and what was printed, as text."""
+    keep(mini, "run", "executed", output="a < b & 'c'\n")
+    keep(mini, "run", "failed", "docker", reason="exit status 1: a < b")
+
+    text = (build_html(mini) / "index.html").read_text()
+
+    assert '<time datetime="2026-01-02T03:04:05+00:00">2 January 2026, 03:04 UTC</time>' in text
+    assert "in 0.50 s, with Parsec 3.7.0, PostgreSQL 16.15." in text
+    assert ">a &lt; b &amp; &#x27;c&#x27;</pre>" in text
+    assert "failed on <time" in text
+    assert "exit status 1: a &lt; b" in text
+
+
+REPORTS = {
+    "docs-mutants": {
+        "killed": 19, "survived": 1, "equivalent": 2, "score": 0.95,
+        "started": "2026-01-02T03:04:05+00:00", "flavours": ["native", "docker"],
+        "state": "of another guide", "notes": ["Not all < of it."],
+        "survivors": [{"title": "port 1 < 2", "diff": "-a\n+b <c>"}],
+    },
+    "docs-matrix": {
+        "versions": [
+            {"version": "3.6.1", "outcome": "verified"},
+            {"version": "3.9.3", "outcome": "failed"},
+        ]
+    },
+    "faults": {"kill parsec-s3": {"seconds_until_it_serves": 1.25, "blocks_read_back": 7}},
+    "attack": {"files": {"files": 3, "outcome": "withstood"}, "ports": {"ports < 2": 1}},
+}  # fmt: skip
+
+
+def test_summary(mini: Mini) -> None:
+    """The summaries are of the reports that there are, and honest about those that are not."""
+    parts = ("glance", "coverage", "exceptions", "mutants", "faults", "attacks", "matrix")
+    summaries = "".join(f".. evidence:: {part}\n\n" for part in parts)
+    page = mini.docs / "index.rst"
+    page.write_text(page.read_text() + summaries)
+    empty = (build_html(mini) / "index.html").read_text()
+    assert "<strong>On bare metal</strong>: 0 of 6 blocks verified; 6 not verified" in empty
+    assert "No mutants of this guide have been tested yet." in empty
+    assert "No faults have been tried yet." in empty
+    assert "No attacks have been tried yet." in empty
+
+    keep(mini, "run", "executed")
+    keep(mini, "other", "excepted", reason="no client < here", tried=False)
+    for name, report in REPORTS.items():
+        by_flavour = name in ("faults", "attack")
+        path = mini.root / "build" / name / ("native.json" if by_flavour else "report.json")
+        path.parent.mkdir()
+        path.write_text(json.dumps(report))
+    text = (build_html(mini) / "index.html").read_text()
+
+    assert "1 of 6 blocks verified; 4 not verified, 1 not executed" in text
+    assert "no client &lt; here: <a" in text
+    assert "Of 20 such faults the test noticed 19, or 95.0%" in text
+    assert "not noticed: port 1 &lt; 2" in text
+    assert "Tested on bare metal and with Docker on <time" in text
+    assert "<p>Not all &lt; of it.</p>" in text
+    assert "The guide or its test has changed since." in text
+    assert ">-a\n+b &lt;c&gt;</pre>" in text
+    assert "<td>1.2 s</td><td>7</td>" in text
+    assert "<td>withstood</td><td>files: 3</td>" in text
+    assert "<td>broken off</td><td>ports &lt; 2: 1</td>" in text
+    assert "with Parsec 3.6.1, too." in text
