@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def judge(outcome: report.Outcome) -> None:
     """Make the outcome the item's."""
-    if outcome.outcome in ("failed", "unexplained"):
+    if outcome.fails:
         pytest.fail(outcome.reason, pytrace=False)
     if outcome.outcome == "excepted":
         pytest.skip(outcome.reason)

@@ -96,10 +96,19 @@ def clear_abandoned(clear: Callable[[Path], None]) -> None:
     """
     for runner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{RUNNER}"):
         with suppress(OSError, ValueError):
-            if runner.stat().st_uid == os.getuid() and not psutil.pid_exists(
-                int(runner.read_text())
-            ):
-                end(runner.parent.resolve())
-                for folder in runner.parent.resolve().glob(f"{FOLDER}*"):
-                    clear(folder)
-                shutil.rmtree(runner.parent, ignore_errors=True)
+            if is_abandoned(runner):
+                clear_base(runner.parent.resolve(), clear)
+
+
+def is_abandoned(runner: Path) -> bool:
+    """Is this the file of a docs-test of this user's whose process is gone?"""
+    own = runner.stat().st_uid == os.getuid()
+    return own and not psutil.pid_exists(int(runner.read_text()))
+
+
+def clear_base(base: Path, clear: Callable[[Path], None]) -> None:
+    """End what runs in the folder of a docs-test, and remove it."""
+    end(base)
+    for folder in base.glob(f"{FOLDER}*"):
+        clear(folder)
+    shutil.rmtree(base, ignore_errors=True)

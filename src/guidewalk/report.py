@@ -34,6 +34,11 @@ class Outcome:
     output: str = ""
     tried: bool = True
 
+    @property
+    def fails(self) -> bool:
+        """Does docs-test fail for it?"""
+        return self.outcome in ("failed", "unexplained")
+
     def as_json(self) -> dict[str, Any]:
         """The outcome as the report has it."""
         block = self.block

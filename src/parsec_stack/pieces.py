@@ -102,10 +102,14 @@ class Pieces:
         probes = self.probes
         for place in range(0, len(flat) - PROBE + 1, STEP):
             if flat[place : place + PROBE] in probes:
-                for start in range(max(0, place + PROBE - SIZE), place + 1):
-                    piece = flat[start : start + SIZE]
-                    if piece in self.pieces and piece not in self.public:
-                        yield start, start + SIZE
+                yield from self.spans_around(flat, place)
+
+    def spans_around(self, flat: str, place: int) -> Iterator[tuple[int, int]]:
+        """Every place of a piece that holds the probe at this one."""
+        for start in range(max(0, place + PROBE - SIZE), place + 1):
+            piece = flat[start : start + SIZE]
+            if piece in self.pieces and piece not in self.public:
+                yield start, start + SIZE
 
     def spans_of_wholes(self, flat: str) -> Iterator[tuple[int, int]]:
         """Every place of a whole secret."""

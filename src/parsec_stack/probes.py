@@ -129,19 +129,28 @@ def shows(port: int, certificate: Path, request: bytes = b"") -> bool | None:
 
     ``request`` is what asks the service for TLS, if that does not begin by itself.
     """
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     try:
         own = ssl.PEM_cert_to_DER_cert(first_of(certificate))
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
-            if request:
-                plain.sendall(request)
-                if plain.recv(1) != b"S":
-                    return None
-            with anybody.wrap_socket(plain, server_hostname="localhost") as connection:
-                return connection.getpeercert(binary_form=True) == own
+            if request and not turns_to_tls(plain, request):
+                return None
+            return shown_by(plain) == own
     except (OSError, ValueError):
         return None
+
+
+def turns_to_tls(plain: socket.socket, request: bytes) -> bool:
+    """Does a service that is asked for TLS agree to it?"""
+    plain.sendall(request)
+    return plain.recv(1) == b"S"
+
+
+def shown_by(plain: socket.socket) -> bytes | None:
+    """The certificate that the service behind the connection shows, whoever has signed it."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    with anybody.wrap_socket(plain, server_hostname="localhost") as connection:
+        return connection.getpeercert(binary_form=True)
 
 
 def shows_its_own(stack: Stack, service: str) -> bool | None:

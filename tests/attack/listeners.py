@@ -69,10 +69,9 @@ def service_of(process: psutil.Process) -> str:
     """The name under which supervisord runs the process or its parent."""
     for one in (process, *process.parents()):
         with suppress(psutil.Error, OSError):
-            for word in one.cmdline()[:3]:
-                name = Path(word).name
-                if name.startswith("run-"):
-                    return name.removeprefix("run-")
+            names = [Path(word).name for word in one.cmdline()[:3]]
+            if script := next((name for name in names if name.startswith("run-")), ""):
+                return script.removeprefix("run-")
             if set_by_supervisord := one.environ().get("SUPERVISOR_PROCESS_NAME"):
                 return set_by_supervisord
     return SERVICE_OF_PROGRAM.get(process.name(), process.name())
@@ -96,22 +95,28 @@ def sockets_of(pid: int) -> set[str]:
     found = set()
     with suppress(OSError):
         for descriptor in os.scandir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                target = os.readlink(descriptor.path)
-                if target.startswith("socket:["):
-                    found.add(target[len("socket:[") : -1])
+            target = target_of(descriptor.path)
+            if target.startswith("socket:["):
+                found.add(target[len("socket:[") : -1])
     return found
+
+
+def target_of(link: str) -> str:
+    """Where a link leads that may be gone by now; empty if it is."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
 
 
 def listening(pid: int) -> Iterator[tuple[str, str, str, int]]:
     """Inode, kind, address and port of what listens in the network of a process."""
     for kind, state in (("tcp", LISTENS), ("udp", WITHOUT_PEER)):
-        for name in (kind, f"{kind}6"):
-            for line in table(pid, name):
-                fields = line.split()
-                if fields[3] == state:
-                    address, port = fields[1].split(":")
-                    yield fields[9], kind, readable(address), int(port, 16)
+        for line in (*table(pid, kind), *table(pid, f"{kind}6")):
+            fields = line.split()
+            if fields[3] == state:
+                address, port = fields[1].split(":")
+                yield fields[9], kind, readable(address), int(port, 16)
     for line in table(pid, "unix"):
         fields = line.split(maxsplit=7)
         if int(fields[3], 16) & ACCEPTS:

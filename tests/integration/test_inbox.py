@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import smtplib
+import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,31 +205,28 @@ def test_the_login_is_told_to_be_wrong(stack: Stack, tmp_path: Path) -> None:
     assert "hidden" not in str(caught.value)
 
 
+def listen(squatter: socket.socket, heard: bytearray) -> None:
+    """Greet who comes as a mail server does, and hear what they say, until it is shut down."""
+    with suppress(OSError):
+        while True:
+            connection, _ = squatter.accept()
+            hear(connection, heard)
+
+
+def hear(connection: socket.socket, heard: bytearray) -> None:
+    """Greet, and listen until nothing comes any more."""
+    with connection, suppress(OSError):
+        connection.settimeout(0.5)
+        connection.sendall(b"220 catcher\r\n")
+        while got := connection.recv(4096):
+            heard += got
+
+
 def test_a_squatter_gets_no_login(stack: Stack, folder: Path) -> None:
     """Who listens at the catcher's ports while it is down is not told the login."""
-    import socket
-    import threading
-
-    heard = b""
+    heard = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as squatter:
-
-        def listen() -> None:
-            nonlocal heard
-            while True:
-                try:
-                    connection, _ = squatter.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(0.5)
-                    try:
-                        connection.sendall(b"220 catcher\r\n")
-                        while got := connection.recv(4096):
-                            heard += got
-                    except OSError:
-                        pass
-
-        threading.Thread(target=listen, daemon=True).start()
+        threading.Thread(target=listen, args=(squatter, heard), daemon=True).start()
         port = str(squatter.getsockname()[1])
         ports = {"STACK_SMTP_PORT": port, "STACK_INBOX_PORT": port}
         nap = folder / "nap"

@@ -94,8 +94,9 @@ def test_certificate_of_the_file_or_another(certificates: Path) -> None:
         def serve(speaks_tls: bool) -> None:
             connection, _ = server.accept()
             with connection, suppress(OSError):
-                if speaks_tls:
-                    context.wrap_socket(connection, server_side=True).close()
+                (
+                    context.wrap_socket(connection, server_side=True) if speaks_tls else connection
+                ).close()
 
         assert shows("parsec-s3") is True
         assert shows("parsec-proxy") is False

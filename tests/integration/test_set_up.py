@@ -455,11 +455,11 @@ def test_account_without_a_name(packages: tuple[Path, dict[str, str]], mirror: P
 def python_free(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with this machine's programs, without any Python."""
     folder = tmp_path_factory.mktemp("bin")
-    for place in os.defpath.split(os.pathsep):
-        for program in Path(place or "/nowhere").glob("*"):
-            if not re.match(r"(python|pypy|pip|uv)", program.name):
-                with suppress(FileExistsError):
-                    (folder / program.name).symlink_to(program)
+    places = [Path(place or "/nowhere") for place in os.defpath.split(os.pathsep)]
+    for program in (program for place in places for program in place.glob("*")):
+        if not re.match(r"(python|pypy|pip|uv)", program.name):
+            with suppress(FileExistsError):
+                (folder / program.name).symlink_to(program)
     return folder
 
 

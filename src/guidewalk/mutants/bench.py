@@ -248,7 +248,7 @@ class Bench:
         walk = self.walk(Guide(blocks), site, lean, timeout)
         for block in walk.blocks:
             outcome = walk.reach(block)
-            if outcome.outcome in ("failed", "unexplained"):
+            if outcome.fails:
                 walk.close(gently=False)
                 site.remove()
                 raise UserError(f"the unmutated guide fails: {outcome.reason}")
@@ -373,34 +373,36 @@ class Bench:
             timeout = self.project.limits(flavour).block * PATIENT
             walk = self.walk(Guide(blocks), site, self.registry, timeout)
             try:
-                for block in walk.blocks:
-                    outcome = walk.reach(block)
-                    if outcome.outcome in ("failed", "unexplained"):
-                        raise UserError(f"the unmutated guide fails: {outcome.reason}")
-                    if len(walk.outcomes) <= len(beginning):
-                        copy_files(site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
+                self.see_each(walk, flavour, len(beginning))
             finally:
                 walk.close(gently=False)
             excepted = [one.block.id for one in walk.outcomes if one.outcome == "excepted"]
             (self.scratch / f"{flavour}-excepted").write_text("\n".join(excepted))
             return Seen(site.ports, dict(site.values), walk.compared)
 
+    def see_each(self, walk: Walk, flavour: str, beginning: int) -> None:
+        """Reach each block; keep the folder as it is after each of so many at the beginning."""
+        for block in walk.blocks:
+            outcome = walk.reach(block)
+            if outcome.fails:
+                raise UserError(f"the unmutated guide fails: {outcome.reason}")
+            if len(walk.outcomes) <= beginning:
+                copy_files(walk.site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
+
 
 def failure(walk: Walk, seconds: int) -> str:
     """Why the first block fails that does; empty if none does. Ends all that was started."""
     try:
         with limited(seconds):
-            for block in walk.blocks:
-                outcome = walk.reach(block)
-                if outcome.outcome in ("failed", "unexplained"):
-                    return f"{outcome.block.id}: {outcome.reason}"
+            reached = (walk.reach(block) for block in walk.blocks)
+            failed = next((one for one in reached if one.fails), None)
+        return f"{failed.block.id}: {failed.reason}" if failed else ""
     except TimeoutError:
         return f"{walk.blocks[len(walk.outcomes)].id}: no end within {seconds} s"
     except Exception as error:  # what docs-test itself stumbles over fails it as well
         return f"{walk.blocks[len(walk.outcomes)].id}: {type(error).__name__}: {error}"
     finally:
         walk.close(gently=False)
-    return ""
 
 
 @contextmanager

@@ -328,13 +328,17 @@ class Run:
                     waiting[again] = group
                     patient.add(again)
                 else:
-                    self.progress.step(len(group))
-                    if verdict.killed:
-                        self.conclude(group[0], verdict)
-                    else:
-                        survivors += group
+                    survivors += self.settle(group, verdict)
                 patient.discard(future)
         return survivors
+
+    def settle(self, group: list[Mutant], verdict: MutantResult) -> list[Mutant]:
+        """Keep the kill of a group of one; what is left of a group that has survived."""
+        self.progress.step(len(group))
+        if not verdict.killed:
+            return group
+        self.conclude(group[0], verdict)
+        return []
 
 
 def refuse_control(control: Mutant | None, verdict: MutantResult | None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from guidewalk.guide import Block
 from parsec_stack import options
 from parsec_stack.verify.sources import Sources
 
@@ -19,12 +20,16 @@ def problems(known: Sources) -> Iterator[str]:
         if block.kind in ("output", "message"):
             continue
         for number, line in enumerate(block.text.splitlines(), 1):
-            names = OF_THE_SERVER.findall(line)
-            if block.kind == "file" and (block.target or "").endswith(".env"):
-                names += ASSIGNMENT.findall(line)
-            for name in dict.fromkeys(names):
-                if problem := misuse(name, known):
-                    yield f"{block.place_of(number)}: {problem}"
+            problems = filter(None, (misuse(name, known) for name in set_in(line, block)))
+            yield from (f"{block.place_of(number)}: {problem}" for problem in problems)
+
+
+def set_in(line: str, block: Block) -> Iterable[str]:
+    """The variables that this line of the block is about."""
+    names = OF_THE_SERVER.findall(line)
+    if block.kind == "file" and (block.target or "").endswith(".env"):
+        names += ASSIGNMENT.findall(line)
+    return dict.fromkeys(names)
 
 
 def misuse(name: str, known: Sources) -> str:

@@ -336,9 +336,8 @@ def listening(site: StackSite) -> Iterator[Any]:
 
     for process in processes.within(site.folder):
         with suppress(psutil.NoSuchProcess):  # some last for a moment only
-            for connection in process.net_connections("inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    yield connection.laddr
+            found = process.net_connections("inet")
+            yield from (one.laddr for one in found if one.status == psutil.CONN_LISTEN)
 
 
 def http_status(port: int, method: str, path: str) -> int:
