@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from guidewalk.guide import Claim, Guide
+from guidewalk.guide import DENIAL, Claim, Guide
+from guidewalk.registry import Registry
 from guidewalk.site import Site
 
 # What is wrong with the claim in the running stack; empty if nothing is.
@@ -28,6 +29,8 @@ class Finding:
     unchecked: str = ""
     later: Later | None = None
 
+
+HOLDS = Finding()
 
 # What recognises a claim gets the project's sources; None says that it is of another kind.
 Recogniser = Callable[[Claim, Any], Finding | None]
@@ -69,15 +72,21 @@ class Claims:
         recognisers: Recognisers,
         sources: Any,
         is_used: Callable[[str], bool],
+        registry: Registry,
+        is_tested: Callable[[str], bool],
     ) -> None:
         """Take what recognises them, and what it looks into; without recognisers none is checked.
 
-        ``is_used`` tells whether a variable that the prose says to be ignored is read or set.
+        ``is_used`` tells whether a variable that the prose says to be ignored is read or set. The
+        ``registry`` has the checks that show what the prose denies; ``is_tested`` tells whether
+        the project has another test of this name.
         """
         self.guide = guide
+        self.registry = registry
         self.recognisers = recognisers
         self.sources = sources
         self.is_used = is_used
+        self.is_tested = is_tested
         # What the running stacks have told, by flavour, and how long that took in seconds.
         self.settled: dict[str, dict[Claim, Verdict]] = {}
         self.seconds = 0.0
@@ -103,6 +112,8 @@ class Claims:
 
     def recognise(self, claim: Claim) -> tuple[str, Finding]:
         """What this claim is; a claim of no kind, or of several, has the problem that it is so."""
+        if claim.role == DENIAL:
+            return DENIAL, self.denied(claim)
         if claim.mark in ("beyond", "ignored"):
             return claim.mark, self.marked(claim)
         found = self.kinds(claim)
@@ -121,6 +132,19 @@ class Claims:
         candidates = self.recognisers.get(claim.role, {})
         asked = {kind: recogniser(claim, self.sources) for kind, recogniser in candidates.items()}
         return {kind: finding for kind, finding in asked.items() if finding is not None}
+
+    def denied(self, claim: Claim) -> Finding:
+        """Does a check, or a test of the project's, show what the sentence says?"""
+        if claim.mark == "beyond":
+            return Finding(unchecked=claim.reason)
+        if claim.mark != "denied":
+            return Finding(
+                "this denies something: name what checks that by '.. denied:: WORDS - CHECK'"
+            )
+        shown = self.registry.flavours_of(claim.reason, self.guide)
+        if shown.intersection(claim.flavours) or self.is_tested(claim.reason):
+            return HOLDS
+        return Finding(f"there is no check {claim.reason} of this flavour, and no such test")
 
     def marked(self, claim: Claim) -> Finding:
         """Is the mark that excepts the claim still needed?"""

@@ -1,7 +1,8 @@
 """Directives that say what a block means: options of ``code-block`` and ``literalinclude``.
 
 This is an extension of Sphinx, which shows the page and line of whatever is wrong with an option.
-Comments mean nothing.  Marks (``.. beyond:: LITERAL - REASON``) are about a literal of the prose.
+Comments mean nothing.  Marks (``.. beyond:: LITERAL - REASON``) are about a literal or words of
+the prose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 # The attribute of a literal block's node with its meaning, and of a comment's with its mark.
 MEANING, MARK = "meaning", "mark"
-MARKS = ("beyond", "elsewhere", "ignored")
+MARKS = ("beyond", "denied", "elsewhere", "ignored")
 # What a block does, for whoever plants faults into it.
 ROLES = ("asks", "installs", "locked", "restarts", "slow", "starts", "stops")
 
@@ -142,7 +143,10 @@ class GuideInclude(LiteralInclude):
 
 
 class Mark(SphinxDirective):
-    """``.. beyond:: LITERAL - REASON`` and the like: what the prose names cannot be looked up."""
+    """``.. beyond:: LITERAL - REASON`` and the like: what the prose names cannot be looked up.
+
+    ``.. denied:: WORDS - CHECK`` names the check that shows that what a sentence denies is not so.
+    """
 
     required_arguments = 1
     final_argument_whitespace = True

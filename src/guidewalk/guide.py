@@ -72,13 +72,17 @@ class Block:
         return f"{self.file or self.source}:{self.text_line + number - 1}"
 
 
+# The role of a sentence that denies something.
+DENIAL = "denial"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """One inline literal, link to elsewhere or number of the prose: something that it claims.
+    """One inline literal, link to elsewhere, number or denial of the prose: something it claims.
 
     ``page``, ``source`` and ``line`` as of a block. ``role`` is the role by which a literal is
-    written, empty for double backquotes, and "link" or "number" for the others. ``mark`` is the
-    name of the directive that is about it, and ``reason`` what that says.
+    written, empty for double backquotes, and "link", "number" or "denial" for the others. ``mark``
+    is the name of the directive that is about it, and ``reason`` what that says.
     """
 
     page: str

@@ -1,4 +1,4 @@
-"""Find what a page claims in passing: inline literals, links to elsewhere, and numbers."""
+"""Find what a page claims in passing: inline literals, links to elsewhere, numbers, denials."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 
 from guidewalk.directives import MARK
-from guidewalk.guide import Claim
+from guidewalk.guide import DENIAL, Claim
 
 if TYPE_CHECKING:
     from guidewalk.doctree import Page
+
+# Name, reason and node of marks, by the text that each is about; no node once it has served.
+type Marks = dict[str, tuple[str, str, nodes.comment | None]]
 
 # The class of what the guide's extensions derive themselves: it is nobody's claim.
 GENERATED = "generated"
@@ -22,6 +25,11 @@ LINK, NUMBER = "link", "number"
 # which are more than numbers.
 COUNTS = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 NUMBERS = re.compile(rf"(?<![\w.])\d[\w./:-]*(?<![./:-])|\b(?:{COUNTS})\b", re.IGNORECASE)
+# That something cannot be, or is not there, is a claim that nobody notices when it becomes wrong.
+DENIALS = re.compile(
+    r"\b(?:cannot|never|neither|nobody|(?:do|does|did) not|[a-z]+s no|have no)\b", re.IGNORECASE
+)
+SENTENCE = re.compile(r"(?<=[.!?:;])\s+")
 # Text in these is no running text, or is looked at for itself.
 ELSEWHERE = (nodes.literal, nodes.literal_block, nodes.reference, nodes.comment, nodes.raw,
              nodes.substitution_definition, nodes.doctest_block)  # fmt: skip
@@ -48,14 +56,39 @@ def claims(page: Page) -> Iterator[Claim]:
             mark=keyword,
             reason=reason,
         )
+    yield from denials(page, marks, lines)
     for text, (keyword, _, comment) in marks.items():
         if comment:
-            page.fail(comment, f"stale '{keyword}: {text}': the page has no such literal")
+            page.fail(comment, f"stale '{keyword}: {text}': the page has no such literal or denial")
 
 
-def marks_of(page: Page) -> dict[str, tuple[str, str, nodes.comment | None]]:
-    """Name, reason and node of every mark, by the literal that it is about."""
-    marks: dict[str, tuple[str, str, nodes.comment | None]] = {}
+def denials(page: Page, marks: Marks, lines: Lines) -> Iterator[Claim]:
+    """The sentences of the prose that deny something, each with the mark that is about it."""
+    for node in page.tree.findall(nodes.paragraph):
+        if is_generated(node) or not is_typed(node, lines):
+            continue
+        source, start = page.place(node)
+        for sentence in filter(DENIALS.search, SENTENCE.split(node.astext())):
+            said = " ".join(sentence.split())
+            text = next((text for text in marks if text in said), "")
+            keyword, reason, _ = marks.get(text, ("", "", None))
+            if text:
+                marks[text] = (keyword, reason, None)
+            yield Claim(
+                page=page.name,
+                source=page.relative(source),
+                line=lines.of(Path(source), start, sentence.partition("\n")[0]),
+                text=text or said,
+                flavours=page.flavours,
+                role=DENIAL,
+                mark=keyword,
+                reason=reason,
+            )
+
+
+def marks_of(page: Page) -> Marks:
+    """Every mark of the page."""
+    marks: Marks = {}
     for comment in page.tree.findall(nodes.comment):
         if MARK in comment:
             name, text, reason = comment[MARK]

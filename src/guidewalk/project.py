@@ -104,14 +104,19 @@ class Project:
         """Does anything set or read the variable that the prose says to be ignored?"""
         return False
 
+    def is_tested(self, name: str) -> bool:
+        """Has the project a test of this name, beside docs-test's own checks?"""
+        return False
+
     def mistakes(self, claims: Claims) -> Iterator[str]:
         """What else is wrong with the guide as a whole."""
         yield from ()
 
-    def claims_of(self, guide: Guide) -> Claims:
+    def claims_of(self, guide: Guide, registry: Registry) -> Claims:
         """The guide's claims, which the recognisers begin to look at."""
         sources = self.sources(guide)
-        return Claims(guide, self.recognisers, sources, partial(self.is_used, sources=sources))
+        is_used = partial(self.is_used, sources=sources)
+        return Claims(guide, self.recognisers, sources, is_used, registry, self.is_tested)
 
     def findings_of(
         self, guide: Guide, registry: Registry, only: Collection[str] | None = None

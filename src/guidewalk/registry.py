@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import copy
 from typing import Any
 
@@ -81,6 +81,14 @@ class Registry:
         }
         return lean
 
+    def flavours_of(self, check: str, guide: Guide) -> set[str]:
+        """The flavours in which the check of this name is run, or provoked."""
+        after = {name for name, ones in self.checks.items() if named(check, ones)}
+        after |= {name for name, one in self.provocations.items() if named(check, [one])}
+        about = {name for name, ones in self.files.items() if named(check, ones)}
+        blocks = (one for one in guide.blocks if one.name in after or one.target in about)
+        return {flavour for block in blocks for flavour in block.flavours}
+
     def strays(self, guide: Guide) -> Iterator[str]:
         """What is registered for a block that the guide lacks, or says not what it checks."""
         for name, checks in self.checks.items():
@@ -97,6 +105,11 @@ class Registry:
             block = guide.named.get(name)
             if block is None or block.kind != "message":
                 yield f"'{name}' is provoked, and no message block has this name"
+
+
+def named(name: str, checks: Iterable[Callable[..., Any]]) -> bool:
+    """Is one of the checks of this name?"""
+    return any(check.__name__ == name for check in checks)
 
 
 def sentence(check: Check | FileCheck) -> str:

@@ -63,7 +63,7 @@ class Session:
         self.followed = Followed(project)
         self.followed.change(options.flavours[0])
         self.findings = project.findings_of(self.guide, registry)
-        self.claims = project.claims_of(self.guide)
+        self.claims = project.claims_of(self.guide, registry)
 
     def walk(self, flavour: str) -> Walk:
         """The walk of this flavour, begun when first asked for; this process is its reader now."""

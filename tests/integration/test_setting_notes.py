@@ -115,8 +115,8 @@ def mail_server() -> Iterator[tuple[int, list[bytes]]]:
         thread.join(WITHIN)
 
 
-def first_words(*, use_ssl: bool, use_tls: bool) -> list[bytes]:
-    """What the server says first to a mail server, with these settings."""
+def first_words(*, use_ssl: bool, use_tls: bool, login: str | None = None) -> list[bytes]:
+    """What the server says first to a mail server that offers no login, with these settings."""
     import asyncio
     from email.message import EmailMessage
 
@@ -128,7 +128,7 @@ def first_words(*, use_ssl: bool, use_tls: bool) -> list[bytes]:
     message = EmailMessage()
     message["Subject"] = "note"
     with mail_server() as (port, said):
-        config = SmtpEmailConfig("127.0.0.1", port, None, None, use_ssl, use_tls, sender)
+        config = SmtpEmailConfig("127.0.0.1", port, login, login, use_ssl, use_tls, sender)
         asyncio.run(send_email(config, sender, message))
     return said
 
@@ -149,6 +149,15 @@ def test_of_email_use_tls() -> None:
     assert greeting.startswith(b"ehlo ")
     assert request == b"STARTTLS\r\n"
     assert "465" in help_of("--email-use-tls")
+
+
+def test_of_a_mail_server_without_login() -> None:
+    """With a user and a password no mail is handed in where no login is offered."""
+    _, without = first_words(use_ssl=False, use_tls=False)
+    _, with_login = first_words(use_ssl=False, use_tls=False, login="parsec")
+
+    assert without.lower().startswith(b"mail from:")
+    assert b"mail" not in with_login.lower()
 
 
 def help_of(flag: str) -> str:
@@ -319,6 +328,13 @@ def test_further_options_in_a_variable() -> None:
         assert done.returncode == 2
         told = "is not a valid integer" if understood else "No such option"
         assert told in done.stderr
+
+
+def test_unknown_names_are_ignored() -> None:
+    """The server says nothing of a variable that it does not know."""
+    usual = ended(PARSEC_EMAIL_HOST="localhost")
+
+    assert ended(PARSEC_EMAIL_HOST="localhost", PARSEC_EMAIL_SENDR="a@example.com") == usual
 
 
 def test_first_releases() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from guidewalk.claims import Claims, Verdict
 from guidewalk.guide import Block, Claim, Guide, Kind
+from guidewalk.registry import Registry
 from parsec_stack.stack import Stack
 from parsec_stack.verify.parsec_guide import ParsecGuide
 from parsec_stack.verify.stack_site import site_of
@@ -72,7 +73,8 @@ def block(name: str, text: str) -> Block:
 
 def claims_of(files: dict[str, str], *claims: Claim) -> Claims:
     """The claims of a guide that shows these files."""
-    return ParsecGuide().claims_of(Guide([block(*item) for item in files.items()], claims))
+    guide = Guide([block(*item) for item in files.items()], claims)
+    return ParsecGuide().claims_of(guide, Registry())
 
 
 def claim(text: str, role: str = "", mark: str = "") -> Claim:

@@ -101,7 +101,7 @@ class Bench:
         """What the prose says against the fault, for it is about what the mutant changes."""
         started = time.monotonic()
         own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
-        claims = self.project.claims_of(own)
+        claims = self.project.claims_of(own, self.registry)
         flavours = config_of(self.docs.parent).flavours
         try:
             problems = [problem for flavour in flavours for problem in claims.problems(flavour)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from parsec_stack.verify.stack_files import StackFiles
 from parsec_stack.verify.stack_site import StackSite, prepare, site_of
 from parsec_stack.verify.stack_site import environment as reader_environment
 from parsec_stack.versions import declared
+
+TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 # How CI says that its engine must not be missing, while it calls what everybody calls.
 REQUIRE_DOCKER = "REQUIRE_DOCKER"
@@ -121,8 +124,19 @@ class ParsecGuide(Project):
         set_here = re.search(rf"^\s*(export )?{variable}=", sources.code, re.MULTILINE)
         return bool(set_here) or settings.is_read(variable)
 
+    def is_tested(self, name: str) -> bool:
+        """Is there a test of this name?"""
+        return name in tests_of(ROOT / "tests")
+
     def mistakes(self, claims: Claims) -> Iterator[str]:
         """Settings that nobody reads, versions that disagree, lines that are not explained."""
         yield from settings.problems(claims.sources)
         yield from same_versions.problems(claims.sources)
         yield from emphasis.problems(claims)
+
+
+@functools.cache
+def tests_of(folder: Path) -> frozenset[str]:
+    """The names of all tests in the folder's files."""
+    texts = (path.read_text() for path in folder.rglob("test_*.py"))
+    return frozenset(name for text in texts for name in TEST.findall(text))

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guidewalk import match
-from guidewalk.claims import Finding, Recogniser, Recognisers
+from guidewalk.claims import HOLDS, Finding, Recogniser, Recognisers
 from guidewalk.guide import Claim
 from guidewalk.tool import output_of
 from parsec_stack import composition, facts, options
@@ -49,7 +49,6 @@ except ValueError:
 """
 
 
-HOLDS = Finding()
 RECOGNISERS: Recognisers = {}
 
 

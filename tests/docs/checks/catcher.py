@@ -126,6 +126,18 @@ def mailhog_is_out_of_reach(site: StackSite) -> None:
     assert inbox.mails(site.stack)[0]["Subject"].startswith("ping ")
 
 
+@after("mailhog-docker")
+def mailhog_speaks_no_tls(site: StackSite) -> None:
+    """MailHog offers no TLS of its own, and takes a mail from whoever reaches it."""
+    from parsec_stack import docker
+
+    said = r"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nQUIT\r\n"
+    ask = ["sh", "-c", f"printf '{said}' | nc 127.0.0.1 1025"]
+    answer = docker.containers(site.stack)["parsec-mailhog"].exec_run(ask).output.decode()
+    assert "STARTTLS" not in answer, answer
+    assert "Recipient b@example.com ok" in answer, answer
+
+
 @after("mailhog-back-docker")
 def mailhog_is_gone(site: StackSite) -> None:
     """Neither MailHog nor its network is left, and Mailpit takes mails again."""

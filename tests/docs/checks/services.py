@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,8 @@ LOG_END = 5
 # A service that supervisord has started so often while somebody waited has no future.
 STARTS = 5
 BUCKET = "parsec"
+# An object of a check's own.
+LOCKED = "docs-test"
 # What was written before the backup, by the flavour.
 WRITTEN: dict[str, dict[str, Any]] = {}
 # How compose tells which of the file's volumes one is.
@@ -40,6 +43,9 @@ TLS12_SUITES = {
     "ECDHE-ECDSA-AES256-CCM",
     "ECDHE-ECDSA-AES128-CCM",
 }
+TLS13_SUITES = {"TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"}
+# Of the list, and without effect.
+IDLE_SUITE = "TLS_AES_128_CCM_SHA256"
 # Others that OpenSSL knows for such a certificate.
 OTHER_TLS12_SUITES = {
     "ECDHE-ECDSA-AES256-SHA384",
@@ -182,6 +188,18 @@ def the_database_speaks_tls_alone(site: StackSite) -> None:
         raise AssertionError("the password is taken without TLS 1.3")
 
 
+@after("backup-native", "backup-docker")
+def no_object_was_changed(site: StackSite) -> None:
+    """After clients have worked, each object of the server's has one version, and none is gone."""
+    pages = object_store(site).get_paginator("list_object_versions").paginate(Bucket=BUCKET)
+    versions = [one for page in pages for one in page.get("Versions", [])]
+    keys = [one["Key"] for one in versions if one["Key"] != LOCKED]
+    assert keys, "no client has written anything"
+    assert len(keys) == len(set(keys)), "the server has changed an object"
+    gone = [one["Key"] for page in pages for one in page.get("DeleteMarkers", [])]
+    assert not set(gone) - {LOCKED}, f"the server has deleted {gone}"
+
+
 @after("restart-native", "restart-docker", prepares=True)
 def what_was_written_is_there_after_a_restore(site: StackSite) -> None:
     """What a client wrote before the backup can be read again."""
@@ -233,14 +251,14 @@ def the_bucket_is_locked(site: StackSite) -> None:
     assert store.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
     version = store.put_object(
         Bucket=BUCKET,
-        Key="docs-test",
+        Key=LOCKED,
         Body=b"kept",
         ObjectLockMode="COMPLIANCE",
         ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(minutes=10),
     )["VersionId"]
     # MinIO's word for it is InvalidRequest.
     with refused("AccessDenied", "InvalidRequest"):
-        store.delete_object(Bucket=BUCKET, Key="docs-test", VersionId=version)
+        store.delete_object(Bucket=BUCKET, Key=LOCKED, VersionId=version)
 
 
 @after("bucket-native", "bucket-docker")
@@ -532,6 +550,26 @@ def the_list_of_ciphers_takes_effect(site: StackSite) -> None:
     assert taken == TLS12_SUITES, f"not taken: {', '.join(sorted(TLS12_SUITES - taken))}"
     others = {suite for suite in OTHER_TLS12_SUITES if accepted_suite(site, suite)}
     assert not others, f"taken: {', '.join(sorted(others))}"
+
+
+@after("ciphers")
+def the_suites_of_tls_1_3_are_fixed(site: StackSite) -> None:
+    """TLS 1.3 is spoken with the three usual suites, whatever the list says of the others."""
+    listed = values(site.folder / "parsec.env")["PARSEC_SSL_CIPHERS"].split(":")
+    assert IDLE_SUITE in listed
+    taken = {suite for suite in (*TLS13_SUITES, IDLE_SUITE) if takes_tls13(site, suite)}
+    assert taken == TLS13_SUITES, f"TLS 1.3 is spoken with {taken}"
+
+
+def takes_tls13(site: StackSite, suite: str) -> bool:
+    """Does the server take a TLS 1.3 client that offers this suite alone?"""
+    command = ["openssl", "s_client", "-tls1_3", "-ciphersuites", suite]
+    command += ["-connect", f"localhost:{site.stack.ports['SERVER']}", "-CAfile", "custom-ca.crt"]
+    done = subprocess.run(
+        command, cwd=site.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=20,
+    )  # fmt: skip
+    return f"New, TLSv1.3, Cipher is {suite}" in done.stdout
 
 
 @after("ciphers")

@@ -8,6 +8,7 @@ import pytest
 
 from claiming import FILES, REAL, block, claim, claims_of, settled, verdict
 from guidewalk.guide import Guide, GuideError
+from guidewalk.registry import Registry
 from mini import Mini, command, include
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import emphasis, settings
@@ -240,7 +241,7 @@ def test_emphasised_lines(mini: Mini, lines: str, prose: str, problem: str) -> N
     shown = include("parsec-nginx.conf", "nginx", f"   :emphasize-lines: {lines}\n")
     guide = mini.page(f"{shown}{prose}\n").load()
 
-    problems = list(emphasis.problems(ParsecGuide().claims_of(guide)))
+    problems = list(emphasis.problems(ParsecGuide().claims_of(guide, Registry())))
 
     assert len(problems) == bool(problem)
     assert all(problem in told for told in problems)
