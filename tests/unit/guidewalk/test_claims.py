@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from claiming import FILES, REAL, block, claim, claims_of, settled, verdict
+from guidewalk.claims import Recognisers
 from guidewalk.guide import Guide, GuideError
+from guidewalk.project import Project
 from guidewalk.registry import Registry
 from mini import Mini, command, include
 from parsec_stack.stack import ROOT
@@ -200,6 +203,44 @@ def test_mistakes_in_marks(mini: Mini, text: str, message: str) -> None:
         mini.load()
 
     assert "docs/index.rst:" in str(caught.value)
+
+
+def denials_of(mini: Mini, text: str) -> list[str]:
+    """What is wrong with the denials of a page on a block with the check ``shown``."""
+    guide = mini.page(command("c", "true") + text).load()
+    registry = Registry()
+
+    @registry.after("c")
+    def shown(site: object) -> None:
+        """It is so."""
+
+    class Tested(Project):
+        recognisers: ClassVar[Recognisers] = {"": {}}
+
+        def is_tested(self, name: str) -> bool:
+            return name == "test_elsewhere"
+
+    claims = Tested().claims_of(guide, registry)
+    return [verdict.reason for verdict in claims.of("native") if verdict.outcome != "checked"]
+
+
+@pytest.mark.parametrize("word", ["cannot read", "never reads", "does not read", "has no"])
+def test_what_denies_is_shown(mini: Mini, word: str) -> None:
+    """A sentence that denies something names a check that there is, or a test, or a reason."""
+    sentence = f"First. The server {word} it: that is all.\n"
+
+    assert "this denies something" in denials_of(mini, sentence)[0]
+    for check in ("shown", "test_elsewhere"):
+        assert not denials_of(mini, f".. denied:: server {word} - {check}\n\n{sentence}")
+    (missing,) = denials_of(mini, f".. denied:: server {word} - showed\n\n{sentence}")
+    assert missing.startswith("there is no check showed")
+    beyond = f".. beyond:: server {word} - elsewhere\n\n{sentence}"
+    assert denials_of(mini, beyond) == ["elsewhere"]
+
+
+def test_what_denies_nothing_needs_no_check(mini: Mini) -> None:
+    """Headings, blocks and other sentences are no denials."""
+    assert not denials_of(mini, "It reads all.\n\nIt does not\n~~~~~~~~~~~\n\nText.\n")
 
 
 DERIVED = """
