@@ -94,11 +94,16 @@ def mutants(view: View) -> str:
     report = read_json(view.build / "docs-mutants" / "report.json")
     if not report:
         return "<p>No mutants of this guide have been tested yet.</p>"
-    killed, survived = int(report.get("killed", 0)), int(report.get("survived", 0))
-    text = (
-        f"<p>Of {killed + survived} such faults the test noticed {killed}, "
-        f"or {killed / max(killed + survived, 1):.1%}."
+    killed, transcribed, survived = (
+        int(report.get(state, 0)) for state in ("killed", "transcribed", "survived")
     )
+    total = killed + transcribed + survived
+    text = (
+        f"<p>Of {total} such faults the test noticed {killed}, or {killed / max(total, 1):.1%}, "
+        "by what they do."
+    )
+    if transcribed:
+        text += f" {transcribed} it knows by a repeated value alone."
     if equivalent := int(report.get("equivalent", 0)):
         text += f" {equivalent} more would change nothing for a reader, each with a written reason."
     ways = " and ".join(WAYS[flavour] for flavour in report["flavours"])

@@ -23,6 +23,7 @@ class Registry:
         self.aside: set[Check] = set()
         self.preparing: set[Check] = set()
         self.files: dict[str, list[FileCheck]] = {}
+        self.transcriptions: set[FileCheck] = set()
         self.provocations: dict[str, Provocation] = {}
 
     def after[C: Check](
@@ -45,12 +46,18 @@ class Registry:
 
         return register
 
-    def about[C: FileCheck](self, *names: str) -> Callable[[C], C]:
-        """Decorate a check of the guide's files of these names that needs no service."""
+    def about[C: FileCheck](self, *names: str, transcribes: bool = False) -> Callable[[C], C]:
+        """Decorate a check of the guide's files of these names that needs no service.
+
+        One that ``transcribes`` repeats values of the files, so that they cannot be changed by
+        mistake: it shows nothing of what the values do.
+        """
 
         def register(check: C) -> C:
             for name in names:
                 self.files.setdefault(name, []).append(check)
+            if transcribes:
+                self.transcriptions.add(check)
             return check
 
         return register
@@ -63,6 +70,15 @@ class Registry:
             return provocation
 
         return register
+
+    def of_behaviour(self) -> Registry:
+        """The same without the checks that transcribe."""
+        own = copy(self)
+        own.files = {
+            name: [check for check in checks if check not in self.transcriptions]
+            for name, checks in self.files.items()
+        }
+        return own
 
     def lean(self, names: Collection[str] | None = None) -> Registry:
         """The same without the checks aside, and with those after these blocks alone, if given.

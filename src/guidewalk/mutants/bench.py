@@ -38,12 +38,16 @@ BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does
 
 @dataclass(frozen=True)
 class MutantResult:
-    """What became of a mutant: by which stage it was killed and why, or that it survived."""
+    """What became of a mutant: by which stage it was killed and why, or that it survived.
+
+    It is ``transcribed`` if nothing but a check that repeats the file's own values has killed it.
+    """
 
     killed: bool
     stage: str
     reason: str = ""
     seconds: float = 0.0
+    transcribed: bool = False
 
     @property
     def hasty(self) -> bool:
@@ -87,15 +91,18 @@ class Bench:
             if not problem:
                 return self.weigh(mutant)
         elif mutant.scope == "artifact":
-            problem = self.problem_of_file(mutant)
+            problem = self.problem_of_file(mutant, self.registry.of_behaviour())
         elif kinds := {block.kind for block in self.blocks_of(mutant)}:
             if kinds & {"output", "message"}:
                 problem = self.unseen(mutant, seen)
                 return MutantResult(bool(problem), "output", problem, time.monotonic() - started)
             problem = self.problem_of_command(mutant)
-        if not problem:
-            return None
-        return MutantResult(True, stage, problem, time.monotonic() - started)
+        if problem:
+            return MutantResult(True, stage, problem, time.monotonic() - started)
+        if mutant.scope == "artifact" and (problem := self.problem_of_file(mutant, self.registry)):
+            spent = time.monotonic() - started
+            return MutantResult(True, "transcription", problem, spent, transcribed=True)
+        return None
 
     def weigh(self, mutant: Mutant) -> MutantResult | None:
         """What the prose says against the fault, for it is about what the mutant changes."""
@@ -157,19 +164,19 @@ class Bench:
                 page.write_text(sound)
                 os.utime(page, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
-    def problem_of_file(self, mutant: Mutant) -> str:
-        """What the tools and the checks of files say against an artifact."""
+    def problem_of_file(self, mutant: Mutant, registry: Registry) -> str:
+        """What the tools and these checks of files say against an artifact."""
         name = next(block.target for block in self.blocks_of(mutant) if block.kind == "file")
         names = {str(name), *self.project.read_with(str(name), self.guide)}
-        return self.problem(mutant, names)
+        return self.problem(mutant, names, registry)
 
     def problem_of_command(self, mutant: Mutant) -> str:
         """What shellcheck says against the commands."""
-        return self.problem(mutant, {place for place, _ in mutant.edits})
+        return self.problem(mutant, {place for place, _ in mutant.edits}, self.registry)
 
-    def problem(self, mutant: Mutant, names: set[str]) -> str:
+    def problem(self, mutant: Mutant, names: set[str], registry: Registry) -> str:
         """The problems of these files and commands."""
-        findings = self.project.findings_of(mutated(self.guide, [mutant]), self.registry, names)
+        findings = self.project.findings_of(mutated(self.guide, [mutant]), registry, names)
         try:
             return "\n".join(problem for of in findings.all.values() for problem in of)
         finally:

@@ -60,6 +60,8 @@ class Run:
         self.plan = plan
         self.store = store
         self.progress = progress
+        # What is known by a transcription alone so far, by key.
+        self.transcribed: Results = {}
         self.results = {m.key: known[m.key] for m in plan.mutants if m.key in known}
         self.seen: dict[str, Seen] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}mutants-"))
@@ -154,7 +156,10 @@ class Run:
             if mutant.operator == plans.CONTROL:
                 refuse_control(mutant, verdict)
                 continue
-            if verdict:
+            if verdict and verdict.transcribed:
+                # Something that follows may notice what it does.
+                self.transcribed[mutant.key] = verdict
+            elif verdict:
                 self.conclude(mutant, verdict)
             self.progress.step()
 
@@ -231,7 +236,8 @@ class Run:
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
             if mutant.key not in self.results and not set(others) & set(mutant.flavours):
-                self.conclude(mutant, MutantResult(False, flavour))
+                survived = MutantResult(False, flavour)
+                self.conclude(mutant, self.transcribed.get(mutant.key, survived))
 
     def will_survive(self, mutant: Mutant) -> bool:
         """Is it probable that the services notice nothing?"""

@@ -15,6 +15,9 @@ from guidewalk.mutants.bench import MutantResult
 from guidewalk.mutants.plan import Mutant
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+# Killed by behaviour (a promise, a message, a running service), by a check that transcribes alone,
+# not at all, or with a reason why nothing can tell.
+STATES = ("killed", "transcribed", "survived", "equivalent")
 # The scope of a run of all mutants.
 WHOLE = "the whole guide"
 # So much must be killed of what is not equivalent.
@@ -35,9 +38,11 @@ class Row:
 
     @property
     def state(self) -> str:
-        """Killed, survived or equivalent."""
-        if self.verdict.killed:
+        """One of ``STATES``."""
+        if self.verdict.killed and not self.verdict.transcribed:
             return "killed"
+        if self.verdict.killed and not self.reason:
+            return "transcribed"
         return "equivalent" if self.reason else "survived"
 
 
@@ -64,20 +69,19 @@ class Report:
 
     @property
     def score(self) -> float:
-        """The share of those killed among all that are not equivalent; 1 if there are none."""
-        killed, survived = len(self.of("killed")), len(self.of("survived"))
-        return killed / (killed + survived) if killed + survived else 1.0
+        """The share of those killed by behaviour among all that are not equivalent; 1 of none."""
+        killed = len(self.of("killed"))
+        total = killed + len(self.of("transcribed")) + len(self.of("survived"))
+        return killed / total if total else 1.0
 
     @property
     def stale(self) -> list[Row]:
         """Those that are said to be equivalent, and were killed."""
-        return [row for row in self.rows if row.reason and row.verdict.killed]
+        return [row for row in self.rows if row.reason and row.state == "killed"]
 
     def by_place(self) -> dict[str, dict[str, int]]:
         """The counts of each state, by artifact or page."""
-        table: dict[str, dict[str, int]] = defaultdict(
-            lambda: dict.fromkeys(("killed", "survived", "equivalent"), 0)
-        )
+        table: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
         for row in self.rows:
             table[row.mutant.source][row.state] += 1
         return dict(sorted(table.items()))
@@ -98,13 +102,12 @@ class Report:
             "flavours": list(self.flavours),
             "scope": self.scope,
             "state": self.state,
-            "killed": len(self.of("killed")),
-            "survived": len(self.of("survived")),
-            "equivalent": len(self.of("equivalent")),
+            **{state: len(self.of(state)) for state in STATES},
             "score": round(self.score, 4),
             "stages": self.by_stage(),
             "places": self.by_place(),
             "survivors": [described(row) for row in self.of("survived")],
+            "transcriptions": [described(row) for row in self.of("transcribed")],
             "equivalents": [
                 described(row) | {"reason": row.reason} for row in self.of("equivalent")
             ],
@@ -131,15 +134,15 @@ class Report:
         """Print the counts and the survivors."""
         for row in self.of("survived"):
             say(f"\n{row.mutant.title}\n{row.mutant.diff}")
+        for row in self.of("transcribed"):
+            say(f"\n(known by a transcription alone) {row.mutant.title}\n{row.mutant.diff}")
         say("")
         for place, of_place in self.by_place().items():
             told = "".join(f"{number:>6} {state}" for state, number in of_place.items())
             say(f"  {place:<34}{told}")
         for note in self.notes:
             say(f"note: {note}")
-        counts = ", ".join(
-            f"{len(self.of(state))} {state}" for state in ("killed", "survived", "equivalent")
-        )
+        counts = ", ".join(f"{len(self.of(state))} {state}" for state in STATES)
         say(f"docs-mutants: {counts}; score {self.score:.1%} ({', '.join(self.flavours)}; "
             f"{self.scope}); {folder / f'{self.name}.html'}")  # fmt: skip
 

@@ -215,7 +215,7 @@ def containers_use_no_proxy(site: StackSite) -> None:
 
 @after("up-docker", "minio-docker", "mailhog-docker")
 def containers_are_hardened(site: StackSite) -> None:
-    """No service runs as root, has a capability, gains one, or writes to its own file system."""
+    """No service runs as root, has or gains a capability, fills its own file system or its log."""
     for name, container in docker.containers(site.stack).items():
         container.reload()
         host, config = container.attrs["HostConfig"], container.attrs["Config"]
@@ -226,5 +226,6 @@ def containers_are_hardened(site: StackSite) -> None:
         assert not config["User"].startswith(("0", "root")), name
         assert config["User"], name
         assert host["RestartPolicy"]["Name"] == "unless-stopped", name
+        assert {"max-size", "max-file"} <= set(host["LogConfig"]["Config"]), f"{name}'s log grows"
         mounts = [mount["Source"] for mount in container.attrs["Mounts"] if mount["Type"] == "bind"]
         assert not [source for source in mounts if Path(source).is_socket()], name

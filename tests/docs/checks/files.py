@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from pathlib import Path
@@ -171,7 +170,7 @@ def seconds(duration: str) -> int:
     )
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def services_are_those_of_the_table(files: StackFiles) -> None:
     """There are five services, each of its own name and of the program that the table says."""
     found = services(files, COMPOSE, STACK_PREFIX="test-")
@@ -195,22 +194,7 @@ def both_ways_run_the_same_versions(files: StackFiles) -> None:
         assert told in (wanted, wanted.removesuffix(".0")), tag
 
 
-@about(COMPOSE)
-def every_service_is_hardened(files: StackFiles) -> None:
-    """No service runs as root, has a capability or gains one, or writes to its own file system."""
-    for name, service in services(files, COMPOSE).items():
-        assert service["user"] == USERS[name], f"{name}: {service.get('user')}"
-        assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
-        assert not service.get("cap_add"), name
-        assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["restart"] == "unless-stopped", name
-        assert service["logging"] == {
-            "driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}
-        }, name  # fmt: skip
-
-
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def services_write_only_where_they_must(files: StackFiles) -> None:
     """Data lie in volumes; what else a service writes is in memory and belongs to its user."""
     for name, service in services(files, COMPOSE).items():
@@ -227,7 +211,7 @@ def services_write_only_where_they_must(files: StackFiles) -> None:
             assert options == wanted, f"{name}: {at} with {options}"
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def every_service_has_its_share(files: StackFiles) -> None:
     """No service takes more memory, processes or open files than it is given."""
     for name, service in services(files, COMPOSE).items():
@@ -237,7 +221,7 @@ def every_service_has_its_share(files: StackFiles) -> None:
         assert service["ulimits"] == {"nofile": 8192}, name
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def ports_are_those_of_the_table(files: StackFiles) -> None:
     """Each port has its usual number, on loopback but for the proxy's, and can be moved."""
     moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("docker")}
@@ -257,7 +241,7 @@ def all_ports(flavour: FlavourName) -> list[tuple[str, int]]:
     return list(usual_ports(flavour).items())
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def networks_lead_nowhere(files: StackFiles) -> None:
     """What is shared leads nowhere; the one for ports carries nothing, the proxy's is hidden."""
     found = files.composed(COMPOSE)
@@ -275,7 +259,7 @@ def networks_lead_nowhere(files: StackFiles) -> None:
     }
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def secrets_are_files(files: StackFiles) -> None:
     """Each service gets the secrets that it needs, as files, and no other service's."""
     found = files.composed(COMPOSE)
@@ -288,7 +272,7 @@ def secrets_are_files(files: StackFiles) -> None:
         assert secret["file"] == f"{files.folder}/{folder}{name}", secret["file"]
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def healthchecks_probe(files: StackFiles) -> None:
     """Each healthcheck asks the service for its work, quietly, and gives up before compose does."""
     for name, service in services(files, COMPOSE).items():
@@ -307,7 +291,7 @@ def healthchecks_probe(files: StackFiles) -> None:
         assert "start_period" not in check, name
 
 
-@about(COMPOSE, SUPERVISOR)
+@about(COMPOSE, SUPERVISOR, transcribes=True)
 def services_may_finish(files: StackFiles) -> None:
     """A service has as long to stop in both ways; those without a word get supervisord's 10 s."""
     programs = supervised(files)
@@ -317,7 +301,7 @@ def services_may_finish(files: StackFiles) -> None:
         assert wait == GRACE[name] or name == "parsec-smtp", f"{name} has {wait} s"
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def the_server_starts_last(files: StackFiles) -> None:
     """The server waits for its database and its store, and follows a restart of the database."""
     found = services(files, COMPOSE)
@@ -363,7 +347,7 @@ def the_database_is_prepared_as_without_docker(files: StackFiles) -> None:
         assert "started" not in said.text
 
 
-@about(COMPOSE, HBA)
+@about(COMPOSE, HBA, transcribes=True)
 def the_database_speaks_tls_alone(files: StackFiles) -> None:
     """PostgreSQL has the same options in both ways, and lets in nobody at its port without TLS."""
     service = services(files, COMPOSE)["parsec-postgres"]
@@ -388,7 +372,7 @@ def must_be_there(mount: dict[str, Any]) -> bool:
     return not mount["bind"].get("create_host_path")
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def the_store_runs_as_without_docker(files: StackFiles) -> None:
     """SeaweedFS has the same parts switched off in both ways, and its options win."""
     store = services(files, COMPOSE)["parsec-s3"]
@@ -407,29 +391,7 @@ def the_store_runs_as_without_docker(files: StackFiles) -> None:
     assert store["working_dir"] == "/run/secrets"
 
 
-@about(COMPOSE)
-def no_proxy_comes_between(files: StackFiles) -> None:
-    """Whatever proxy the docker command knows, no service has one."""
-    for name, service in services(files, COMPOSE).items():
-        assert NO_PROXY.items() <= service["environment"].items(), name
-
-
-@about(COMPOSE, SITE)
-def the_proxy_gets_its_configuration(files: StackFiles) -> None:
-    """nginx reads the same files as without Docker, and cannot change them; /tmp is its prefix."""
-    proxy = services(files, COMPOSE)["parsec-proxy"]
-    mounts = {mount["source"]: mount["target"] for mount in proxy["volumes"]}
-    assert mounts == {
-        f"{files.folder}/nginx.conf": "/etc/nginx/nginx.conf",
-        f"{files.folder}/{SITE}": "/etc/nginx/site.conf",
-    }, mounts
-    assert all(mount["read_only"] is True for mount in proxy["volumes"])
-    assert all(map(must_be_there, proxy["volumes"]))
-    conf = "/etc/nginx/nginx.conf"
-    assert proxy["command"] == ["nginx", "-p", "/tmp", "-c", conf, "-g", "daemon off;"]
-
-
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def the_server_gets_all_env_files(files: StackFiles) -> None:
     """The server's container reads every env file, in the order in which they build on another."""
     found = yaml.safe_load(files.text(COMPOSE))["services"]["parsec-server"]
@@ -472,21 +434,7 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
             (folder / one).write_text("given")
 
 
-@about(SECURITY)
-def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
-    """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
-    settings = tomllib.loads(files.text(SECURITY))
-    pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
-    trust = {"ca": "custom-ca.crt"}
-    assert settings == {
-        "grpc": trust | dict.fromkeys(GRPC_PARTS, pair),
-        "https": dict.fromkeys(HTTP_PARTS, pair | trust)
-        | {"client": {"enabled": True} | pair | trust}
-        | {"admin": {"cert": "parsec-s3.crt", "key": "parsec-s3.key"}},
-    }, settings
-
-
-@about(COMPOSE, *ENV_FILES)
+@about(COMPOSE, *ENV_FILES, transcribes=True)
 def settings_hold_with_docker(files: StackFiles) -> None:
     """Without any variable of the stack's the settings are those of the way with Docker."""
     check_settings(
@@ -496,7 +444,7 @@ def settings_hold_with_docker(files: StackFiles) -> None:
     )  # fmt: skip
 
 
-@about(NATIVE, *ENV_FILES)
+@about(NATIVE, *ENV_FILES, transcribes=True)
 def settings_hold_without_docker(files: StackFiles) -> None:
     """parsec-native.env sets what holds without Docker; each port has its number."""
     check_settings(
@@ -588,7 +536,7 @@ def several_servers_share_nothing_of_this_machine(files: StackFiles) -> None:
     assert one == several
 
 
-@about(COMPOSE)
+@about(COMPOSE, transcribes=True)
 def the_catcher_asks_for_tls_and_the_login(files: StackFiles) -> None:
     """Mailpit asks for both at both ports, answers to this machine's name, and calls nobody."""
     assert services(files, COMPOSE)["parsec-smtp"]["environment"] == NO_PROXY | {
@@ -606,7 +554,7 @@ def the_catcher_asks_for_tls_and_the_login(files: StackFiles) -> None:
     }
 
 
-@about(MAILHOG, COMPOSE)
+@about(MAILHOG, COMPOSE, transcribes=True)
 def mailhog_stands_behind_an_nginx(files: StackFiles) -> None:
     """Laid on top, the file puts MailHog where only an nginx reaches it; nothing else changes."""
     usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MAILHOG)
@@ -666,7 +614,7 @@ def is_alone(mailhog: dict[str, Any]) -> None:
     assert seconds(mailhog["stop_grace_period"]) == GRACE["parsec-smtp"]
 
 
-@about(MINIO, COMPOSE)
+@about(MINIO, COMPOSE, transcribes=True)
 def minio_takes_the_place_of_seaweedfs(files: StackFiles) -> None:
     """Laid on top, the file makes the store MinIO, with its own secrets and data, else the same."""
     usual, other = files.composed(COMPOSE), files.composed(COMPOSE, MINIO)
@@ -713,7 +661,7 @@ def directives(text: str) -> Iterator[tuple[str, str, str]]:
             yield "/".join(context), name, value
 
 
-@about(SITE)
+@about(SITE, transcribes=True)
 def the_site_is_as_the_page_explains(files: StackFiles) -> None:
     """Connections are kept, requests spread, the server's certificate checked, TLS is modern."""
     found = [one for one in directives(files.text(SITE)) if one[1] != "proxy_set_header"]
@@ -774,7 +722,7 @@ def the_site_is_as_the_page_explains(files: StackFiles) -> None:
     }
 
 
-@about(SITE)
+@about(SITE, transcribes=True)
 def the_site_sets_the_headers_that_the_page_explains(files: StackFiles) -> None:
     """Each header of the page is set to what the page says, and no other."""
     found = {
@@ -794,7 +742,7 @@ def the_site_sets_the_headers_that_the_page_explains(files: StackFiles) -> None:
     }
 
 
-@about(SITE)
+@about(SITE, transcribes=True)
 def events_are_passed_on_at_once(files: StackFiles) -> None:
     """The stream of events is not collected, and outlives many pauses between signs of life."""
     text = files.text(SITE)
@@ -814,7 +762,7 @@ def events_are_passed_on_at_once(files: StackFiles) -> None:
     ]
 
 
-@about("nginx.conf")
+@about("nginx.conf", transcribes=True)
 def nginx_writes_into_its_prefix_alone(files: StackFiles) -> None:
     """What it writes lies in its prefix; errors go to its log; it takes many connections."""
     found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
@@ -853,7 +801,7 @@ def supervised(files: StackFiles) -> RawConfigParser:
     return parser
 
 
-@about(SUPERVISOR)
+@about(SUPERVISOR, transcribes=True)
 def supervisor_keeps_every_service_up(files: StackFiles) -> None:
     """Each service has its script and its log, and comes back however often it dies."""
     found = supervised(files)
@@ -875,7 +823,7 @@ def supervisor_keeps_every_service_up(files: StackFiles) -> None:
         }, name
 
 
-@about(SUPERVISOR)
+@about(SUPERVISOR, transcribes=True)
 def supervisor_is_its_owners_alone(files: StackFiles) -> None:
     """Control is by a socket of the owner's, and all that is written is theirs, in the folder."""
     found = {name: dict(supervised(files)[name]) for name in supervised(files).sections()}

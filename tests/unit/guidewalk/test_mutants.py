@@ -18,8 +18,9 @@ from guidewalk.mutants.operators import changes
 from guidewalk.mutants.plan import Mutant
 from guidewalk.mutants.results import Store
 from guidewalk.mutants.run import grouped
-from guidewalk.mutants.score import Report, Row
+from guidewalk.mutants.score import STATES, Report, Row
 from guidewalk.mutants.standing import Standing
+from guidewalk.registry import Registry
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.parsec_guide import ParsecGuide
 
@@ -381,6 +382,41 @@ def test_the_score_leaves_equivalents_out(every: list[Mutant], tmp_path: Path) -
     assert content["score"] == pytest.approx(2 / 3, abs=1e-4)
     assert [row.mutant for row in report.stale] == [fourth]
     assert second.title in (tmp_path / "report.html").read_text().replace("&gt;", ">")
+
+
+def test_what_only_repeats_a_value_proves_nothing(every: list[Mutant], tmp_path: Path) -> None:
+    """A kill by transcription is counted for itself, and makes no reason stale."""
+    by_value = MutantResult(True, "transcription", transcribed=True)
+    rows = [
+        Row(every[0], MutantResult(True, "native")),
+        Row(every[1], by_value),
+        Row(every[2], by_value, "a reason"),
+    ]
+    report = Report(rows, seed=0, flavours=("native",), scope="the whole guide", state="s",
+                    started=datetime.now(UTC), notes=[], versions={})  # fmt: skip
+    content = report.as_json()
+    report.write(tmp_path)
+
+    assert [content[state] for state in STATES] == [1, 1, 0, 1]
+    assert content["score"] == 0.5
+    assert not report.stale
+    assert every[1].title in (tmp_path / "report.html").read_text().replace("&gt;", ">")
+
+
+def test_transcriptions_are_told_from_behaviour() -> None:
+    """They are asked apart, and stay part of docs-test."""
+    registry = Registry()
+
+    @registry.about("a.conf", transcribes=True)
+    def repeated(files: object) -> None:
+        """It is so."""
+
+    @registry.about("a.conf")
+    def shown(files: object) -> None:
+        """It does so."""
+
+    assert registry.files == {"a.conf": [repeated, shown]}
+    assert registry.of_behaviour().files == {"a.conf": [shown]}
 
 
 def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: Path) -> None:
