@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from guidewalk.errors import UserError
-from guidewalk.literals import GENERATED
+from guidewalk.prose import GENERATED
 from parsec_stack import composition, facts
 from parsec_stack.services import SERVICES, FlavourName, flavour_named, usual_ports
 from parsec_stack.stack import ARTIFACTS, ROOT

@@ -20,7 +20,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-from guidewalk.literals import GENERATED
+from guidewalk.prose import GENERATED
 from parsec_stack.options import Option, server_options
 from parsec_stack.setting_notes import NOTES
 

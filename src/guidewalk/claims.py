@@ -1,7 +1,7 @@
 """The guide's claims: what becomes of every inline literal and link of its prose and tables.
 
 What artifacts and programs can tell is checked at once, what the running stack must tell when a
-walk has everything up.
+run has everything up.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sphinx import addnodes
 from sphinx.application import ENV_PICKLE_FILENAME, Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from guidewalk import literals
+from guidewalk import prose
 from guidewalk.config import config_of
 from guidewalk.directives import MEANING
 from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
@@ -138,7 +138,7 @@ class Page:
     def claims(self) -> Iterator[Claim]:
         """What the page claims in passing, up to a mark that is wrong."""
         try:
-            yield from literals.claims(self)
+            yield from prose.claims(self)
         except GuideError as error:
             self.mistakes.append(str(error))
 

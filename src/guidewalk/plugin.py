@@ -13,8 +13,8 @@ from guidewalk.config import ALL, chosen, config_of
 from guidewalk.errors import UserError
 from guidewalk.project import Project
 from guidewalk.registry import Registry
+from guidewalk.runner import BLOCK_TIMEOUT
 from guidewalk.session import Options, Session, begin
-from guidewalk.walk import BLOCK_TIMEOUT
 
 SESSION = pytest.StashKey[Session]()
 # A backstop beyond the limits of the blocks: an item may first have to run those before its own.

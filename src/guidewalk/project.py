@@ -24,7 +24,7 @@ class Limits:
 
     block: float = 60.0
     wait: float = 15.0
-    walk: int = 300
+    run: int = 300
 
 
 class Project:

@@ -1,4 +1,4 @@
-"""One run of the docs-test: what its walks share, how they end, and what is reported of them."""
+"""One run of the docs-test: what its runners share, how they end, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from guidewalk.config import config_of
 from guidewalk.errors import UserError
 from guidewalk.project import Project
 from guidewalk.registry import Registry
+from guidewalk.runner import BLOCK_TIMEOUT, Runner
 from guidewalk.shell import without_ansi
-from guidewalk.walk import BLOCK_TIMEOUT, Walk
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
 
 
 class Session:
-    """The guide, and one walk through it for each flavour that is asked for."""
+    """The guide, and one run through it for each flavour that is asked for."""
 
     def __init__(
         self, project: Project, docs: Path, tests: Path, registry: Registry, options: Options
@@ -48,7 +48,7 @@ class Session:
         self.registry = registry
         self.options = options
         self.guide = cache.load(docs)
-        self.walks: dict[str, Walk] = {}
+        self.runners: dict[str, Runner] = {}
         self.notes: list[str] = []
         # What was not written, since a secret is in it.
         self.leaks: list[str] = []
@@ -65,11 +65,11 @@ class Session:
         self.findings = project.findings_of(self.guide, registry)
         self.claims = project.claims_of(self.guide, registry)
 
-    def walk(self, flavour: str) -> Walk:
-        """The walk of this flavour, begun when first asked for; this process is its reader now."""
+    def runner(self, flavour: str) -> Runner:
+        """The runner of this flavour, made when first asked for; this process is its reader now."""
         self.followed.change(flavour)
-        if flavour not in self.walks:
-            self.walks[flavour] = Walk(
+        if flavour not in self.runners:
+            self.runners[flavour] = Runner(
                 self.guide,
                 self.project.prepare(flavour, self.options.port_offset),
                 self.registry,
@@ -80,12 +80,12 @@ class Session:
                 whole=flavour in self.options.required,
                 timeout=self.options.block_timeout,
             )
-        return self.walks[flavour]
+        return self.runners[flavour]
 
     @property
     def outcomes(self) -> list[report.Outcome]:
         """How every block fared that was reached."""
-        return [outcome for walk in self.walks.values() for outcome in walk.outcomes]
+        return [outcome for runner in self.runners.values() for outcome in runner.outcomes]
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the guide as a whole."""
@@ -103,25 +103,25 @@ class Session:
                 yield f"no page shows {name} whole: include it with the caption {path.name}"
 
     def finish(self) -> None:
-        """End what the walks have started, and write what was seen; safe to call twice."""
+        """End what the runners have started, and write what was seen; safe to call twice."""
         self.followed.change("")
-        for flavour, walk in self.walks.items():
-            self.keep_logs(flavour, walk)
-            killed = walk.close()
+        for flavour, runner in self.runners.items():
+            self.keep_logs(flavour, runner)
+            killed = runner.close()
             if killed:
                 names = ", ".join(sorted(set(killed)))
                 self.notes.append(f"{flavour}: still running at the end, and killed: {names}")
             if self.options.keep:
-                self.notes.append(f"{flavour}: kept {walk.site.folder}")
+                self.notes.append(f"{flavour}: kept {runner.site.folder}")
             else:
-                walk.site.remove()
+                runner.site.remove()
         self.findings.close()
         self.claims.close()
         absent = [
             f"{tool} {v}" for tool, v in self.findings.tools.items() if v.startswith("absent")
         ]
         self.notes += absent
-        found = {str(flavour): walk.versions for flavour, walk in self.walks.items()}
+        found = {str(flavour): runner.versions for flavour, runner in self.runners.items()}
         seen = report.compose(
             self.outcomes,
             versions=found,
@@ -137,20 +137,20 @@ class Session:
             evidence.keep(self.output.parent, self.guide, self.outcomes, found)
 
     def holds_secret(self, name: str, text: str) -> bool:
-        """Is a secret of any walk in the text? Then it is not written, and the docs-test fails."""
-        for walk in self.walks.values():
-            if origin := walk.redact.leak(text):
+        """Is a secret of any run in the text? Then it is not written, and the docs-test fails."""
+        for runner in self.runners.values():
+            if origin := runner.redact.leak(text):
                 self.leaks.append(f"{name} was not written: it would hold a secret of {origin}")
                 return True
         return False
 
-    def keep_logs(self, flavour: str, walk: Walk) -> None:
+    def keep_logs(self, flavour: str, runner: Runner) -> None:
         """Copy the services' logs, without secrets, to where the report will lie."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)
         for name in self.project.services:
             with suppress(UserError, OSError):
-                text = walk.redact(without_ansi(walk.log_of(name)))
+                text = runner.redact(without_ansi(runner.log_of(name)))
                 if not self.holds_secret(f"log/{flavour}/{name}.log", text):
                     logs.mkdir(parents=True, exist_ok=True)
                     (logs / f"{name}.log").write_text(text)

@@ -20,7 +20,7 @@ from pathlib import Path
 from guidewalk.console import say
 from parsec_stack import images
 from parsec_stack.errors import StackError
-from parsec_stack.payload import run
+from parsec_stack.image_contents import run
 from parsec_stack.stack import DOCS, ROOT
 
 ARCHIVE = ROOT / "build" / "parsec-stack-bundle.tar"

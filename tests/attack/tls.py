@@ -17,7 +17,7 @@ from typing import Any
 from asking import SSL_REQUEST, anybody, greeting, opened
 from target import Port
 
-from parsec_stack import payload
+from parsec_stack import image_contents
 from parsec_stack.stack import ROOT
 
 LOCK = ROOT / "scripts" / "requirements-attack.lock"
@@ -110,7 +110,7 @@ def scan(ports: list[Port], way: str, ca_file: Path, report: Path) -> dict[Port,
     command += [f"--json_out={report}", f"--certinfo_ca_file={ca_file}"]
     command += [f"--starttls={way}"] if way else []
     # Nothing of this environment's packages: SSLyze has its own.
-    environment = os.environ | {"PYTHONPATH": str(payload.fetched("sslyze", LOCK))}
+    environment = os.environ | {"PYTHONPATH": str(image_contents.fetched("sslyze", LOCK))}
     said = subprocess.run(
         [*command, *places], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )

@@ -26,12 +26,12 @@ def test_claims(flavour: FlavourName, docs_session: Session) -> None:
 
 def test_block(flavour: FlavourName, block: Block, docs_session: Session) -> None:
     """The block does what the guide says, after all blocks before it."""
-    judge(docs_session.walk(flavour).reach(block))
+    judge(docs_session.runner(flavour).reach(block))
 
 
 def test_claims_of_the_stack(flavour: FlavourName, docs_session: Session) -> None:
     """What the prose says of files, ports and addresses is so when all commands have run."""
-    if missing := docs_session.walk(flavour).reach_claims():
+    if missing := docs_session.runner(flavour).reach_claims():
         if missing == docs_session.missing.get(flavour):
             pytest.skip(missing)
         pytest.fail(f"not all commands have run: {missing}", pytrace=False)

@@ -15,4 +15,4 @@ def test_the_guide_is_whole(docs_session: Session) -> None:
 
 def test_block(flavour: str, block: Block, docs_session: Session) -> None:
     """The block does what the guide says."""
-    judge(docs_session.walk(flavour).reach(block))
+    judge(docs_session.runner(flavour).reach(block))

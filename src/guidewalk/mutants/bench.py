@@ -23,14 +23,14 @@ from guidewalk.errors import UserError
 from guidewalk.evidence import named_in
 from guidewalk.guide import Block, Guide
 from guidewalk.mutants.plan import CONTROL, Mutant, mutated, planted
-from guidewalk.mutants.standing import Standing, copy_files, left_by
+from guidewalk.mutants.shared_stack import SharedStack, copy_files, left_by
 from guidewalk.project import Project
 from guidewalk.registry import Check, Registry, denial
+from guidewalk.runner import Runner, mismatch
 from guidewalk.shell import Shell, failure_message, render_command
 from guidewalk.site import Site, is_free
-from guidewalk.walk import Walk, mismatch
 
-# A patient walk has so many times as long.
+# A patient run has so many times as long.
 PATIENT = 2
 # What tells a failure by time, which a busy machine may cause, from any other.
 BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does not find", re.I)
@@ -57,7 +57,7 @@ class MutantResult:
 
 @dataclass(frozen=True)
 class Seen:
-    """What an unmutated walk was told: with it stated outputs can be compared again.
+    """What a run of the unmutated guide was told: with it stated outputs can be compared again.
 
     It holds a dead stack's secrets and is never written anywhere.
     """
@@ -83,7 +83,7 @@ class Bench:
         self.guide = cache.load(docs)
 
     def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> MutantResult | None:
-        """What needs no service: nothing if only a walk can tell."""
+        """What needs no service: nothing if only a run can tell."""
         started = time.monotonic()
         stage, problem = "tools", ""
         if mutant.scope == "page":
@@ -207,7 +207,7 @@ class Bench:
         not the blocks that take long, nor the checks aside, which have been asked, nor those of
         what a script or a command does not concern; or ``all``.
         Only a ``patient`` run waits as long as docs-test. Without a difference to follow there is
-        no walk.
+        no run.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
@@ -228,12 +228,12 @@ class Bench:
         with self.site(flavour, start, installed) as site:
             limits = self.project.limits(flavour)
             site.patience = limits.wait * factor
-            walk = self.walk(Guide(blocks), site, registry, limits.block * factor)
-            reason = failure(walk, limits.walk * factor)
+            runner = self.runner(Guide(blocks), site, registry, limits.block * factor)
+            reason = failure(runner, limits.run * factor)
         return MutantResult(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
     def way(self, own: Guide, flavour: str) -> list[Block | tuple[object, ...]]:
-        """What a walk through the guide does: of a block that is not executed here, only why."""
+        """What a run through the guide does: of a block that is not executed here, only why."""
         excepted = (self.scratch / f"{flavour}-excepted").read_text().split("\n")
         return [
             (block.id, block.kind, block.reason, block.since, block.needs, block.images)
@@ -242,7 +242,7 @@ class Bench:
             for block in own.of(flavour)
         ]
 
-    def stand(self, flavour: str, offset: int) -> Standing:
+    def stand(self, flavour: str, offset: int) -> SharedStack:
         """Follow the unmutated guide to where its services run, and let them; UserError if not."""
         # What was stopped, as the server for the backup, must run again.
         own = self.guide.of(flavour)
@@ -252,14 +252,14 @@ class Bench:
         self.lend_environment(site)
         lean = self.registry.lean()
         timeout = self.project.limits(flavour).block * PATIENT
-        walk = self.walk(Guide(blocks), site, lean, timeout)
-        for block in walk.blocks:
-            outcome = walk.reach(block)
+        runner = self.runner(Guide(blocks), site, lean, timeout)
+        for block in runner.blocks:
+            outcome = runner.reach(block)
             if outcome.fails:
-                walk.close(gently=False)
+                runner.close(gently=False)
                 site.remove()
                 raise UserError(f"the unmutated guide fails: {outcome.reason}")
-        return left_by(walk)
+        return left_by(runner)
 
     def checks_aside(self, mutants: Sequence[Mutant], flavour: str) -> list[Check]:
         """The checks that work aside of what the mutants concern, or of all if there are none.
@@ -272,21 +272,21 @@ class Bench:
         checks = [check for name in names for check in self.registry.checks.get(name, [])]
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
-    def look(self, mutants: Sequence[Mutant], standing: Standing) -> MutantResult:
+    def look(self, mutants: Sequence[Mutant], shared: SharedStack) -> MutantResult:
         """What commands that only ask, and the checks aside, say of a stack that stands.
 
-        One that was kept waiting says nothing: a walk will tell.
+        One that was kept waiting says nothing: a run will tell.
         """
         started = time.monotonic()
         own = mutated(self.guide, mutants)
-        for problem in self.problems_aside(own, mutants, standing):
+        for problem in self.problems_aside(own, mutants, shared):
             verdict = MutantResult(True, "aside", problem, time.monotonic() - started)
             if not verdict.hasty:
                 return verdict
         return MutantResult(False, "aside")
 
     def problems_aside(
-        self, own: Guide, mutants: Sequence[Mutant], standing: Standing
+        self, own: Guide, mutants: Sequence[Mutant], shared: SharedStack
     ) -> Iterator[str]:
         """What the mutants' commands, or all without mutants, and the checks aside say."""
         # Blocks that have changed places may do anything in the name of a question.
@@ -295,27 +295,27 @@ class Bench:
         asked = [block for block in own.blocks if block.id in changed or not mutants]
         heard: dict[str, str] = {}
         try:
-            with standing.beside(self.project, own) as site:
-                problem = standing.ask(asked, own, site)
+            with shared.beside(self.project, own) as site:
+                problem = shared.ask(asked, own, site)
                 heard = site.outputs
         except UserError as error:  # a command waits for a value that no block before it gives
             problem = str(error)
         if problem:
             yield problem
-        for check in self.checks_aside(mutants, standing.flavour):
+        for check in self.checks_aside(mutants, shared.flavour):
             # Each has files of its own: what a faulty script leaves behind disturbs no other.
             try:
-                with standing.beside(self.project, own) as place:
+                with shared.beside(self.project, own) as place:
                     place.outputs |= heard
                     check(place)
             except Exception as error:  # a check may find the script odd in any way
                 yield denial(check, error)
 
-    def walk(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Walk:
-        """A walk; its tools have spoken before."""
+    def runner(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Runner:
+        """A runner; its tools have spoken before."""
         silent = self.project.findings_of(Guide([]), registry, ())
         version = self.project.version
-        return Walk(own, site, registry, silent, version=version, timeout=timeout)
+        return Runner(own, site, registry, silent, version=version, timeout=timeout)
 
     def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
         """The names of the blocks that the mutants change, or whose text names a changed file."""
@@ -361,7 +361,7 @@ class Bench:
             site.remove()
 
     def free_offset(self, flavour: str) -> int:
-        """This worker's ports, once the last walk's services have let them go."""
+        """This worker's ports, once the last runner's services have let them go."""
         deadline = time.monotonic() + self.project.limits(flavour).wait
         while not all(map(is_free, self.project.ports(flavour, self.offset))):
             if time.monotonic() > deadline:
@@ -378,38 +378,38 @@ class Bench:
         beginning = beginning_of(self.guide, flavour)
         with self.site(flavour, 0, installed=True) as site:
             timeout = self.project.limits(flavour).block * PATIENT
-            walk = self.walk(Guide(blocks), site, self.registry, timeout)
+            runner = self.runner(Guide(blocks), site, self.registry, timeout)
             try:
-                self.see_each(walk, flavour, len(beginning))
+                self.see_each(runner, flavour, len(beginning))
             finally:
-                walk.close(gently=False)
-            excepted = [one.block.id for one in walk.outcomes if one.outcome == "excepted"]
+                runner.close(gently=False)
+            excepted = [one.block.id for one in runner.outcomes if one.outcome == "excepted"]
             (self.scratch / f"{flavour}-excepted").write_text("\n".join(excepted))
-            return Seen(site.ports, dict(site.values), walk.compared)
+            return Seen(site.ports, dict(site.values), runner.compared)
 
-    def see_each(self, walk: Walk, flavour: str, beginning: int) -> None:
+    def see_each(self, runner: Runner, flavour: str, beginning: int) -> None:
         """Reach each block; keep the folder as it is after each of so many at the beginning."""
-        for block in walk.blocks:
-            outcome = walk.reach(block)
+        for block in runner.blocks:
+            outcome = runner.reach(block)
             if outcome.fails:
                 raise UserError(f"the unmutated guide fails: {outcome.reason}")
-            if len(walk.outcomes) <= beginning:
-                copy_files(walk.site.folder, self.scratch / f"{flavour}-{len(walk.outcomes)}")
+            if len(runner.outcomes) <= beginning:
+                copy_files(runner.site.folder, self.scratch / f"{flavour}-{len(runner.outcomes)}")
 
 
-def failure(walk: Walk, seconds: int) -> str:
+def failure(runner: Runner, seconds: int) -> str:
     """Why the first block fails that does; empty if none does. Ends all that was started."""
     try:
         with limited(seconds):
-            reached = (walk.reach(block) for block in walk.blocks)
+            reached = (runner.reach(block) for block in runner.blocks)
             failed = next((one for one in reached if one.fails), None)
         return f"{failed.block.id}: {failed.reason}" if failed else ""
     except TimeoutError:
-        return f"{walk.blocks[len(walk.outcomes)].id}: no end within {seconds} s"
+        return f"{runner.blocks[len(runner.outcomes)].id}: no end within {seconds} s"
     except Exception as error:  # what docs-test itself stumbles over fails it as well
-        return f"{walk.blocks[len(walk.outcomes)].id}: {type(error).__name__}: {error}"
+        return f"{runner.blocks[len(runner.outcomes)].id}: {type(error).__name__}: {error}"
     finally:
-        walk.close(gently=False)
+        runner.close(gently=False)
 
 
 @contextmanager
@@ -544,13 +544,13 @@ def see(flavour: str) -> Seen:
         return BENCH.see(flavour)
 
 
-def stand(flavour: str, offset: int) -> Standing:
+def stand(flavour: str, offset: int) -> SharedStack:
     """Bench.stand in a worker."""
     with BENCH.project.acting(flavour):
         return BENCH.stand(flavour, offset)
 
 
-def look(mutants: Sequence[Mutant], standing: Standing) -> MutantResult:
+def look(mutants: Sequence[Mutant], shared: SharedStack) -> MutantResult:
     """Bench.look in a worker."""
-    with BENCH.project.acting(standing.flavour):
-        return BENCH.look(mutants, standing)
+    with BENCH.project.acting(shared.flavour):
+        return BENCH.look(mutants, shared)

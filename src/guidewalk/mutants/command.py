@@ -36,7 +36,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--base", default="", help="what the branch is compared with")
     parser.add_argument("--at-most", type=int, help="so many of them, drawn by the seed")
     parser.add_argument("-k", dest="word", default="", help="only mutants with this in their title")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="walks at the same time")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="runs at the same time")
     parser.add_argument(
         "--only-survivors", action="store_true",
         help="try again what has survived in any earlier state; what was killed counts as it was",

@@ -28,7 +28,7 @@ from guidewalk.site import PREFIX, is_free
 
 # What probably survives is tried together, so many at once; a group that fails is halved.
 GROUP = 24
-# Beside so many walks, one that only time has ended is tried again with more of it.
+# Beside so many runs, one that only time has ended is tried again with more of it.
 WALKS_PER_PATIENT = 2
 # After so many the unmutated guide is tried, to see that nothing but their faults disturbs them.
 BATCH = 40
@@ -80,7 +80,7 @@ class Run:
         self.manager = manager
         given = (plan.project, plan.registry, plan.docs, plan.tests, self.scratch, offsets)
         self.pool = ProcessPoolExecutor(plan.jobs, context, bench.open_bench, given)
-        # Patient walks wait more than they work: others need not wait for them.
+        # Patient runs wait more than they work: others need not wait for them.
         self.patient = ProcessPoolExecutor(patient, context, bench.open_bench, given)
 
     def __enter__(self) -> Run:
@@ -120,7 +120,7 @@ class Run:
         self.progress.count(verdict.killed)
 
     def prepare(self) -> None:
-        """Install what the walks need, and see that the unmutated guide passes."""
+        """Install what the runs need, and see that the unmutated guide passes."""
         with self.progress.stage("unmutated guide", len(self.plan.flavours)):
             for flavour in self.plan.flavours:
                 if bench.installing(self.plan.guide, flavour):
@@ -203,18 +203,18 @@ class Run:
         if not todo:
             return
         with self.progress.stage(f"aside, {flavour}", len(todo)):
-            standing = self.pool.submit(bench.stand, flavour, self.offset).result()
+            shared = self.pool.submit(bench.stand, flavour, self.offset).result()
             try:
-                batches = [self.submit(some, bench.look, standing) for some in batched(todo, BATCH)]
+                batches = [self.submit(some, bench.look, shared) for some in batched(todo, BATCH)]
                 before: Found = []
                 for waiting in batches:
                     found = self.collect(waiting)
                     self.take(before)
                     before = found
-                self.collect(self.submit((), bench.look, standing))
+                self.collect(self.submit((), bench.look, shared))
                 self.take(before)
             finally:
-                standing.end(self.plan.project)
+                shared.end(self.plan.project)
 
     def missing_in(self, flavour: str) -> list[Mutant]:
         """The mutants of this flavour without a result."""
@@ -252,11 +252,11 @@ class Run:
         Kills count when the unmutated guide has passed among them; UserError if it does not.
         """
         slow: Walks = {}
-        walk = (flavour, extent, False)
-        # Before the services no walk disturbs another.
+        details = (flavour, extent, False)
+        # Before the services no run disturbs another.
         control = extent != "first"
         batches = [
-            self.submit(some, bench.follow, *walk, control=control)
+            self.submit(some, bench.follow, *details, control=control)
             for some in batched(mutants, BATCH)
         ]
         for waiting in batches:
@@ -273,7 +273,7 @@ class Run:
         return self.patient.submit(bench.follow, mutants, flavour, extent, True)
 
     def finish(self, slow: Walks) -> list[Mutant]:
-        """Keep the kills of the patient walks; the mutants that have survived them."""
+        """Keep the kills of the patient runs; the mutants that have survived them."""
         found = self.collect(slow, steps=0)
         self.take(found)
         return [mutant for mutant, verdict in found if not verdict.killed]

@@ -19,7 +19,7 @@ from guidewalk.mutants.plan import Mutant
 from guidewalk.mutants.results import Store
 from guidewalk.mutants.run import grouped
 from guidewalk.mutants.score import STATES, Report, Row
-from guidewalk.mutants.standing import Standing
+from guidewalk.mutants.shared_stack import SharedStack
 from guidewalk.registry import Registry
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.parsec_guide import ParsecGuide
@@ -224,10 +224,10 @@ def test_beside_a_stack_lie_the_mutants_files(
     (folder / "data").mkdir(parents=True)
     (folder / "s").write_text("as it was")
     (folder / "secret").write_text("kept")
-    standing = Standing("native", folder, 100, {"A": "b"}, {"two": "said"}, {"two": "rm x"}, {})
+    shared = SharedStack("native", folder, 100, {"A": "b"}, {"two": "said"}, {"two": "rm x"}, {})
     mutants = [find(every, "number", "1"), find(every, "word", "rm")]
 
-    with standing.beside(ParsecGuide(), plan.mutated(guide, mutants)) as site:
+    with shared.beside(ParsecGuide(), plan.mutated(guide, mutants)) as site:
         assert (site.folder / "s").read_text() == "#!/bin/bash\nfirst 11\nsecond 2\n"
         assert sorted(path.name for path in site.folder.iterdir()) == ["s", "secret"]
         assert site.commands == {"two": "rmx x"}
@@ -249,12 +249,12 @@ def test_beside_a_stack_lie_the_mutants_files(
 )
 def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Path) -> None:
     """A command that only asks runs in the stack's folder, and its stated output is compared."""
-    standing = stand(tmp_path, "check-native")
+    shared = stand(tmp_path, "check-native")
     own = Guide([asking("check-native", command), block("said", "asked\n...", "output"),
                  asking("check-more", "echo more"), block("more", "more", "output")])  # fmt: skip
 
-    with standing.beside(ParsecGuide(), own) as site:
-        problem = standing.ask(own.blocks, own, site)
+    with shared.beside(ParsecGuide(), own) as site:
+        problem = shared.ask(own.blocks, own, site)
 
         assert problem[: len(told) or None] == told
         if not told:
@@ -263,21 +263,21 @@ def test_questions_are_asked_at_the_stack(command: str, told: str, tmp_path: Pat
 
 def test_what_does_more_than_ask_is_not_repeated(tmp_path: Path) -> None:
     """A command that changes the stack is not run again, nor one that was never run."""
-    standing = stand(tmp_path, "stop-native")
+    shared = stand(tmp_path, "stop-native")
     own = Guide([block("stop-native", "touch done"), asking("check-native", "touch done")])
 
-    with standing.beside(ParsecGuide(), own) as site:
-        assert standing.ask(own.blocks, own, site) == ""
+    with shared.beside(ParsecGuide(), own) as site:
+        assert shared.ask(own.blocks, own, site) == ""
 
-    assert not (standing.folder / "done").exists()
+    assert not (shared.folder / "done").exists()
 
 
-def stand(base: Path, name: str) -> Standing:
+def stand(base: Path, name: str) -> SharedStack:
     """A stack with a file of its own, on whose way this command was run."""
     folder = base / "parsec"
     folder.mkdir()
     (folder / "own").write_text("the stack's\n")
-    return Standing("native", folder, 0, {"PATH": os.environ["PATH"]}, {}, {name: "true"}, {})
+    return SharedStack("native", folder, 0, {"PATH": os.environ["PATH"]}, {}, {name: "true"}, {})
 
 
 def test_results_belong_to_a_state(tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_limits_of_time_are_told_from_other_failures() -> None:
     "name",
     [
         "src/guidewalk/shell.py", "src/guidewalk/strict.sh", "src/parsec_stack/stack.py",
-        "src/guidewalk/mutants/standing.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
+        "src/guidewalk/mutants/shared.py", "src/new/one.txt", "docs/conf.py", "docs/a.rst",
         "docs/extensions/new.py", "deploy/new", "tests/docs/checks/new.py",
         "tests/docs/conftest.py", "tests/docs/inventory.txt", "scripts/requirements.lock",
         "pyproject.toml", "tasks.py",

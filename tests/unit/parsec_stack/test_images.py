@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parsec_stack import bundle, images, payload
+from parsec_stack import bundle, image_contents, images
 from parsec_stack.errors import StackError
 from parsec_stack.images import Recipe
 
@@ -107,12 +107,12 @@ def test_failed_build_tells_its_last_words() -> None:
 def test_failed_program_tells_its_last_words() -> None:
     """A program's complaint is the message."""
     with pytest.raises(StackError, match="bash failed:\nalas"):
-        payload.run("bash", "-c", "echo alas >&2; exit 3")
+        image_contents.run("bash", "-c", "echo alas >&2; exit 3")
 
 
 def test_server_is_packed_with_all_that_it_requires() -> None:
     """What a required package requires in turn comes too, what only develops does not."""
-    packed = {name.lower() for name in payload.closure("parsec-cloud")}
+    packed = {name.lower() for name in image_contents.closure("parsec-cloud")}
 
     assert {"parsec-cloud", "fastapi", "pydantic-core"} <= packed
     assert not {"pytest", "nox"} & packed
@@ -125,11 +125,11 @@ def test_checksums_as_sha256sum_reads_them(tmp_path: Path) -> None:
     (tmp_path / "sums").write_text(bundle.checksums(tmp_path))
     check = ("sha256sum", "--check", "--strict", "--quiet", "sums")
 
-    payload.run(*check, cwd=tmp_path)
+    image_contents.run(*check, cwd=tmp_path)
 
     (tmp_path / "a folder" / "file").write_text("changed")
     with pytest.raises(StackError, match="sha256sum failed"):
-        payload.run(*check, cwd=tmp_path)
+        image_contents.run(*check, cwd=tmp_path)
 
 
 def test_wheels_that_were_built_are_locked(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from guidewalk.guide import Block, Guide
 from guidewalk.registry import Registry
+from guidewalk.runner import Runner
 from guidewalk.site import Site
-from guidewalk.walk import Walk
 from parsec_stack import docker
 from parsec_stack.stack import Stack
 from parsec_stack.verify.stack_site import site_of
@@ -39,12 +39,12 @@ def test_block_that_needs_images(
     )  # fmt: skip
     monkeypatch.setattr(docker, "missing_images", lambda stack, *files: missing)
     site = site_of(Stack(tmp_path, "docker"), {"PATH": os.environ["PATH"]})
-    walk = Walk(Guide([block]), site, Registry(), Satisfied(), whole=whole)
+    runner = Runner(Guide([block]), site, Registry(), Satisfied(), whole=whole)
 
-    found = walk.reach(block)
+    found = runner.reach(block)
 
-    if walk.shell:
-        walk.shell.close()
+    if runner.shell:
+        runner.shell.close()
     assert found.outcome == outcome, found.reason
     assert ("no image a:1 is here: no registry" in found.reason) == bool(missing)
 
@@ -61,10 +61,10 @@ def block_of(kind: str, name: str, **changes: object) -> Block:
     return Block(kind=kind, flavours=("docker",), id=f"page-{name}", name=name, **(known | changes))  # type: ignore[arg-type]
 
 
-def walk_of(folder: Path, registry: Registry, *blocks: Block) -> Walk:
-    """A walk along these blocks."""
+def runner_of(folder: Path, registry: Registry, *blocks: Block) -> Runner:
+    """A runner along these blocks."""
     site = site_of(Stack(folder, "docker"), {"PATH": os.environ["PATH"]})
-    return Walk(Guide(list(blocks)), site, registry, Satisfied())
+    return Runner(Guide(list(blocks)), site, registry, Satisfied())
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_messages_are_provoked_side_by_side(tmp_path: Path, meeting: threading.B
 
     for name in "abc":
         registry.provokes(name)(partial(provoke, name=name))
-    walk = walk_of(tmp_path, registry, *blocks)
+    runner = runner_of(tmp_path, registry, *blocks)
 
-    first, second = walk.reach(blocks[0]), walk.reach(blocks[1])
+    first, second = runner.reach(blocks[0]), runner.reach(blocks[1])
     before = sorted(provoked)
-    last = walk.reach(blocks[3])
+    last = runner.reach(blocks[3])
 
     assert [one.outcome for one in (first, second, last)] == ["checked"] * 3, first.reason
     assert before == ["a", "b"]
@@ -126,12 +126,12 @@ def test_checks_aside_run_side_by_side(tmp_path: Path, meeting: threading.Barrie
     for check in (first, second):
         registry.after("a", aside=True)(check)
     registry.after("a")(usual)
-    walk = walk_of(tmp_path, registry, block_of("command", "a"))
+    runner = runner_of(tmp_path, registry, block_of("command", "a"))
 
-    (found,) = [walk.reach(block) for block in walk.blocks]
+    (found,) = [runner.reach(block) for block in runner.blocks]
 
-    if walk.shell:
-        walk.shell.close()
+    if runner.shell:
+        runner.shell.close()
     assert found.outcome == "failed"
     assert found.reason.endswith("not so: Two is three. two is two")
 

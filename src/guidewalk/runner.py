@@ -74,7 +74,7 @@ class Attempt:
     tried: bool = True
 
 
-class Walk:
+class Runner:
     """One reader's way, as far as it is asked to go."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Walk:
         self.outcomes: list[Outcome] = []
         self.shell: Shell | None = None
         # For checks and provocations of which none depends on another.
-        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="walk")
+        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="runner")
         # What was printed when a message was provoked, by its name.
         self.provoked: dict[str, Future[str]] = {}
         self.stuck = ""

