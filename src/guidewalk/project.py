@@ -36,6 +36,10 @@ class Project:
     version: str = ""
     # By how much ports may be moved.
     max_offset: int = 20_000
+    # The folders of a reader's folder that services fill, and that no check aside looks into.
+    service_folders: tuple[str, ...] = ()
+    # That into which the commands of the role "installs" install.
+    installed: str = "venv"
     # What recognises the literals of the prose; without any, the prose is not checked.
     recognisers: ClassVar[Recognisers] = {}
 

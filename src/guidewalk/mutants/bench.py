@@ -343,8 +343,8 @@ class Bench:
         """Put a prepared virtual environment where the guide's own would be, activated."""
         venv = self.scratch / f"{site.flavour}-venv"
         if venv.exists():
-            (site.folder / "venv").symlink_to(venv)
-            path = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
+            (site.folder / self.project.installed).symlink_to(venv)
+            path = f"{site.folder}/{self.project.installed}/bin{os.pathsep}{site.environment['PATH']}"
             site.environment["PATH"] = path
 
     @contextmanager
@@ -353,7 +353,7 @@ class Bench:
         site = self.project.prepare(flavour, self.free_offset(flavour))
         try:
             if start:
-                copy_files(self.scratch / f"{flavour}-{start}", site.folder)
+                self.copy_files(self.scratch / f"{flavour}-{start}", site.folder)
             if installed:
                 self.lend_environment(site)
             yield site
@@ -387,6 +387,10 @@ class Bench:
             (self.scratch / f"{flavour}-excepted").write_text("\n".join(excepted))
             return Seen(site.ports, dict(site.values), runner.compared)
 
+    def copy_files(self, kept: Path, folder: Path) -> None:
+        """Copy a reader's folder without what was installed."""
+        copy_files(kept, folder, [self.project.installed])
+
     def see_each(self, runner: Runner, flavour: str, beginning: int) -> None:
         """Reach each block; keep the folder as it is after each of so many at the beginning."""
         for block in runner.blocks:
@@ -394,7 +398,8 @@ class Bench:
             if outcome.fails:
                 raise UserError(f"the unmutated guide fails: {outcome.reason}")
             if len(runner.outcomes) <= beginning:
-                copy_files(runner.site.folder, self.scratch / f"{flavour}-{len(runner.outcomes)}")
+                place = self.scratch / f"{flavour}-{len(runner.outcomes)}"
+                self.copy_files(runner.site.folder, place)
 
 
 def failure(runner: Runner, seconds: int) -> str:
@@ -489,7 +494,7 @@ def install(project: Project, own: Guide, flavour: str, output: Path) -> Path:
     commands += "".join(file.text for file in needed)
     folder = output / f"installed-{hashlib.sha256(commands.encode()).hexdigest()[:12]}"
     if (folder / "complete").exists():
-        return folder / "venv"
+        return folder / project.installed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in needed:
@@ -503,7 +508,7 @@ def install(project: Project, own: Guide, flavour: str, output: Path) -> Path:
     # Its packages unpack programs at their first use.
     project.share(folder)
     (folder / "complete").touch()
-    return folder / "venv"
+    return folder / project.installed
 
 
 # The worker's bench; every task of a worker process uses its own.

@@ -22,8 +22,6 @@ from guidewalk.runner import Runner, mismatch
 from guidewalk.shell import Shell, failure_message, render_command, without_ansi
 from guidewalk.site import PREFIX, RUNNER, Site
 
-# What services keep in the reader's folder; no check aside looks at it.
-OF_SERVICES = ("data", "log", "run", "venv")
 # In seconds; what asks for longer is left to a run.
 ANSWERED_WITHIN = 20.0
 
@@ -50,7 +48,7 @@ class SharedStack:
         try:
             (base / RUNNER).write_text(str(os.getpid()))
             folder = base / self.folder.name
-            copy_files(self.folder, folder, without=OF_SERVICES)
+            copy_files(self.folder, folder, {*project.service_folders, project.installed})
             site = project.site(folder, self.flavour, self.offset, self.environment)
             for name, block in own.files().items():
                 if (folder / name).exists():
@@ -112,7 +110,7 @@ def left_by(runner: Runner) -> SharedStack:
     )  # fmt: skip
 
 
-def copy_files(kept: Path, folder: Path, without: Iterable[str] = ("venv",)) -> None:
+def copy_files(kept: Path, folder: Path, without: Iterable[str]) -> None:
     """Copy files with their modes and owners, which containers need."""
     shutil.copytree(
         kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*without), symlinks=True

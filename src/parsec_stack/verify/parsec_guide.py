@@ -44,6 +44,7 @@ class ParsecGuide(Project):
     """The guide of the Parsec server."""
 
     services = tuple(SERVICES)
+    service_folders = ("data", "log", "run")
     max_offset = MAX_OFFSET
     recognisers = RECOGNISERS
 
