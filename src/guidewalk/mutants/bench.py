@@ -343,9 +343,9 @@ class Bench:
         """Put a prepared virtual environment where the guide's own would be, activated."""
         venv = self.scratch / f"{site.flavour}-venv"
         if venv.exists():
-            (site.folder / self.project.installed).symlink_to(venv)
-            path = f"{site.folder}/{self.project.installed}/bin{os.pathsep}{site.environment['PATH']}"
-            site.environment["PATH"] = path
+            own = site.folder / self.project.installed
+            own.symlink_to(venv)
+            site.environment["PATH"] = f"{own / 'bin'}{os.pathsep}{site.environment['PATH']}"
 
     @contextmanager
     def site(self, flavour: str, start: int, installed: bool) -> Iterator[Site]:
