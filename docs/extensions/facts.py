@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from guidewalk.directives import SUBJECT
 from guidewalk.errors import UserError
 from guidewalk.prose import GENERATED
 from parsec_stack import composition, facts
@@ -101,9 +102,9 @@ def addresses(ports: list[composition.PublishedPort], flavour: FlavourName) -> l
         scheme = SCHEMES.get(port.name)
         if scheme:
             address = f"{scheme}://{'127.0.0.1' if scheme == 'http' else 'localhost'}:{number}"
-            parts.append(nodes.reference("", address, refuri=address))
+            parts.append(nodes.reference("", address, refuri=address, **{SUBJECT: port.name}))
         else:
-            parts.append(nodes.literal("", f"127.0.0.1:{number}"))
+            parts.append(nodes.literal("", f"127.0.0.1:{number}", **{SUBJECT: port.name}))
     if flavour == "docker" and any(port.public for port in ports):
         parts.append(nodes.Text(", for other machines too"))
     return parts

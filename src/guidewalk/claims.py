@@ -117,7 +117,7 @@ class Claims:
         if claim.mark in ("beyond", "ignored"):
             return claim.mark, self.marked(claim)
         found = self.kinds(claim)
-        if claim.mark and not found:
+        if claim.mark == "elsewhere" and not found:
             return claim.mark, Finding(unchecked=f"not on this machine: {claim.reason}")
         if len(found) == 1:
             return next(iter(found.items()))

@@ -22,7 +22,9 @@ from sphinx.util.typing import ExtensionMetadata
 
 # The attribute of a literal block's node with its meaning, and of a comment's with its mark.
 MEANING, MARK = "meaning", "mark"
-MARKS = ("beyond", "denied", "elsewhere", "ignored")
+# The attribute by which an extension says of what a literal is told that it writes.
+SUBJECT = "subject"
+MARKS = ("beyond", "denied", "elsewhere", "ignored", "subject")
 # What a block does, for whoever plants faults into it.
 ROLES = ("asks", "installs", "locked", "restarts", "slow", "starts", "stops")
 
@@ -145,6 +147,7 @@ class GuideInclude(LiteralInclude):
 class Mark(SphinxDirective):
     """``.. beyond:: LITERAL - REASON`` and the like: what the prose names cannot be looked up.
 
+    ``.. subject:: LITERAL - NAME`` says of what a literal is told, so that this thing is asked.
     ``.. denied:: WORDS - CHECK`` names the check that shows that what a sentence denies is not so.
     """
 

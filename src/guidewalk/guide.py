@@ -99,6 +99,11 @@ class Claim:
         """Page and line, for messages."""
         return f"{self.source}:{self.line}"
 
+    @property
+    def subject(self) -> str:
+        """Of what it is said, as the page names that; empty if it does not."""
+        return self.reason if self.mark == "subject" else ""
+
 
 class Guide:
     """All blocks and claims in reading order."""

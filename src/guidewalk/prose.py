@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
-from guidewalk.directives import MARK
+from guidewalk.directives import MARK, SUBJECT
 from guidewalk.guide import DENIAL, Claim
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def claims(page: Page) -> Iterator[Claim]:
         if not is_typed(node, lines):
             continue
         source, start = page.place(node)
-        keyword, reason, comment = marks.get(text, ("", "", None))
+        keyword, reason, comment = marks.get(text, subject_of(node))
         if comment:
             marks[text] = (keyword, reason, None)
         yield Claim(
@@ -60,6 +60,12 @@ def claims(page: Page) -> Iterator[Claim]:
     for text, (keyword, _, comment) in marks.items():
         if comment:
             page.fail(comment, f"stale '{keyword}: {text}': the page has no such literal or denial")
+
+
+def subject_of(node: nodes.Node) -> tuple[str, str, None]:
+    """Like a mark, what an extension says of a literal that it writes."""
+    subject = node.get(SUBJECT, "") if isinstance(node, nodes.Element) else ""
+    return (SUBJECT if subject else "", subject, None)
 
 
 def denials(page: Page, marks: Marks, lines: Lines) -> Iterator[Claim]:

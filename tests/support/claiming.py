@@ -38,21 +38,33 @@ FILES = {
     "said": "the store said no\n",
 }
 KINDS: dict[str, Kind] = {"commands": "command", "said": "message"}
+# Of what a literal is told.
+SUBJECTS = {
+    "https://localhost:6777": "SERVER",
+    "https://localhost:6778": "SERVER",
+    "127.0.0.1:5432": "POSTGRES",
+    "127.0.0.1:5433": "POSTGRES",
+    "http://127.0.0.1:8025": "INBOX",
+    "127.0.0.1:8025": "INBOX",
+    "8443": "PROXY",
+    "8444": "PROXY",
+    "0640": "parsec-server.key",
+}
 # What other sources than the guide's files know, each with a misspelt twin and its problem.
 REAL = {
     "setting of the server": ("PARSEC_EMAIL_USE_SSL=true", "", "PARSEC_EMAIL_USE_SSL=maybe",
                               "refuses"),
     "option of the server": ("--server-addr", "", "--server-address", "knows this"),
     "command": ("docker compose down --volumes", "", "docker compose down --volume", "no option"),
-    "address of the stack": ("https://localhost:6777", "", "https://localhost:6778", "has port"),
-    "port of the stack": ("127.0.0.1:5432", "", "127.0.0.1:5433", "has port"),
+    "address of the stack": ("https://localhost:6777", "", "https://localhost:6778", "is 6777"),
+    "port of the stack": ("127.0.0.1:5432", "", "127.0.0.1:5433", "POSTGRES is 5432"),
     "file": ("custom-ca.crt", "", "custom-ca.crd", "knows this"),
     "ending of file names": (".crt", "", ".CRT", "knows this"),
     "form of the block store": ("s3:E:R:B:K:S", "", "s3:E:R:B:K", "Invalid S3 config"),
     "anything, in stated output": ("...", "", "....", "knows this"),
     "project's site": ("https://parsec.cloud", "link", "https://parsec.clout", "knows this"),
     "attack": ("test_private_keys", "", "test_private_kees", "no attack"),
-    "port that answers anybody": ("8443", "open-port", "8444", "no service has"),
+    "port that answers anybody": ("8443", "open-port", "8444", "PROXY is 443"),
     "field of the server's log": ("event", "log-field", "events", "the server logs event"),
     "version of TLS": ("1.2", "number", "1.4", "knows this"),
     "trusted address": ("172.16.0.0/12", "trusted", "localhost", "a mere name"),
@@ -78,8 +90,11 @@ def claims_of(files: dict[str, str], *claims: Claim) -> Claims:
 
 
 def claim(text: str, role: str = "", mark: str = "") -> Claim:
-    """A claim of a page for both flavours."""
-    return Claim("index", "docs/index.rst", 7, text, ("native", "docker"), role, mark, "why")
+    """A claim of a page for both flavours; some say of what they are told."""
+    reason = "why"
+    if not mark and text in SUBJECTS:
+        mark, reason = "subject", SUBJECTS[text]
+    return Claim("index", "docs/index.rst", 7, text, ("native", "docker"), role, mark, reason)
 
 
 def verdict(text: str, role: str = "", mark: str = "", **changed: str) -> Verdict:

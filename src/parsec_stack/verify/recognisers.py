@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import ssl
+import stat
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -70,6 +71,10 @@ def holds_if(condition: object) -> Finding | None:
 def has_word(text: str, word: str) -> bool:
     """Does the text hold the word, with nothing that would continue it on either side?"""
     return bool(re.search(rf"(?<![\w.$-]){re.escape(word)}(?![\w-])", text))
+
+
+# A number may be true of something else than the sentence is about.
+WITHOUT_SUBJECT = "say of what this is true by '.. subject:: LITERAL - NAME'"
 
 
 @recognises("setting of the server")
@@ -162,11 +167,20 @@ def ending(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("mode of files")
 def mode(claim: Claim, known: Sources) -> Finding | None:
-    """Permission bits that a script gives, in four octal digits."""
+    """The permission bits of a file that the guide makes, in four octal digits."""
     if not re.fullmatch(r"0[0-7]{3}", claim.text):
         return None
-    given = has_word(known.code, f"chmod {claim.text[1:]}")
-    return HOLDS if given else Finding("no script gives a file this mode")
+    name, _, flavour = claim.subject.partition(" with ")
+    if not name:
+        return Finding(WITHOUT_SUBJECT)
+
+    def look(site: StackSite) -> str:
+        if flavour not in ("", site.flavour):
+            return ""
+        found = f"{stat.S_IMODE((site.folder / name).stat().st_mode):04o}"
+        return "" if found == claim.text else f"{name} has mode {found}"
+
+    return Finding(later=look)
 
 
 @recognises("address of the stack")
@@ -177,7 +191,7 @@ def url(claim: Claim, known: Sources) -> Finding | None:
     if parts.scheme not in ("http", "https") or parts.hostname not in ("localhost", "127.0.0.1"):
         return None
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    if problem := of_no_service(port, claim.flavours):
+    if problem := not_at(port, claim):
         return Finding(problem)
 
     def answers(site: StackSite) -> str:
@@ -190,19 +204,24 @@ def url(claim: Claim, known: Sources) -> Finding | None:
     return Finding(later=answers)
 
 
-def of_no_service(port: int, flavours: tuple[str, ...]) -> str:
-    """The first of these flavours that has no service at the port, in a sentence; or nothing."""
+def not_at(port: int, claim: Claim) -> str:
+    """Why the service's port that the claim is about is another one than this; or nothing."""
+    if not claim.subject:
+        return WITHOUT_SUBJECT
     for flavour in FLAVOURS:
-        if flavour in flavours and port not in usual_ports(flavour).values():
-            return f"no service of the {flavour} flavour has port {port}"
+        number = usual_ports(flavour).get(claim.subject)
+        if flavour in claim.flavours and number != port:
+            return f"in the {flavour} flavour the port {claim.subject} is {number}"
     return ""
 
 
 @recognises("port that answers anybody", role="open-port")
 def open_port(claim: Claim, known: Sources) -> Finding | None:
     """The number of a port that asks for nothing; which these are nox -s attack finds out."""
-    usual = {str(port) for one in FLAVOURS for port in usual_ports(one).values()}
-    return HOLDS if claim.text in usual else Finding(f"no service has port {claim.text}")
+    usual = {str(usual_ports(one).get(claim.subject)) for one in FLAVOURS}
+    if not claim.subject:
+        return Finding(WITHOUT_SUBJECT)
+    return HOLDS if claim.text in usual else Finding(f"the port {claim.subject} is {min(usual)}")
 
 
 @recognises("attack")
@@ -221,7 +240,7 @@ def address(claim: Claim, known: Sources) -> Finding | None:
     host, _, number = claim.text.partition(":")
     if host != "127.0.0.1" or not number.isdigit():
         return None
-    if problem := of_no_service(int(number), claim.flavours):
+    if problem := not_at(int(number), claim):
         return Finding(problem)
 
     def listens(site: StackSite) -> str:

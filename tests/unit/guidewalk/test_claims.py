@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +26,6 @@ KNOWN = {
     "service": ("parsec-s3", "", "supervisord.conf", "program:parsec-s3", "program:s3"),
     "artifact": ("create-bucket.sh", "", "create-bucket.sh", None, None),
     "log file": ("log/parsec-s3.log", "", "supervisord.conf", "parsec-s3.log", "s3.log"),
-    "mode of files": ("0640", "", "setup-tls.sh", "640", "644"),
     "HTTP header": ("X-Forwarded-For", "", "parsec-nginx.conf", "For ", "Four "),
     "nginx directive": ("proxy_buffering off", "", "parsec-nginx.conf", "off", "on"),
     "path at the proxy": ("/docs", "", "parsec-nginx.conf", "/docs", "/doc"),
@@ -86,7 +86,8 @@ def test_problems(text: str, problem: str) -> None:
 
 def test_every_recogniser_is_tested() -> None:
     """Of each kind there is one that is known and one that is not."""
-    assert {kind for kinds in RECOGNISERS.values() for kind in kinds} == {*KNOWN, *REAL}
+    tested = {*KNOWN, *REAL, "mode of files"}
+    assert {kind for kinds in RECOGNISERS.values() for kind in kinds} == tested
 
 
 def test_a_literal_of_two_kinds_needs_a_role() -> None:
@@ -140,6 +141,26 @@ def test_files_of_the_stack(tmp_path: Path) -> None:
 
     assert empty == ["failed"] * 4
     assert settled(tmp_path, 0, *wanted) == ["checked"] * 4
+
+
+def test_modes_of_files(tmp_path: Path) -> None:
+    """The file is asked of which the mode is told, and no other."""
+    for name, mode in (("parsec-server.key", 0o600), ("parsec-proxy.key", 0o640)):
+        (tmp_path / name).touch(mode=mode)
+        (tmp_path / name).chmod(mode)
+    wanted = claim("0640")
+    assert settled(tmp_path, 0, wanted) == ["failed"]
+    assert settled(tmp_path, 0, replace(wanted, reason="parsec-proxy.key")) == ["checked"]
+    # Of another flavour it is not asked here.
+    assert settled(tmp_path, 0, replace(wanted, reason="absent.key with docker")) == ["checked"]
+
+
+@pytest.mark.parametrize("text", ["0640", "https://localhost:6777", "127.0.0.1:5432", "8443"])
+def test_what_a_number_is_true_of_must_be_said(text: str) -> None:
+    """It would be true of something else as well."""
+    alone = replace(claim(text, "open-port" if text == "8443" else ""), mark="", reason="")
+    (problem,) = claims_of(FILES, alone).problems("native")
+    assert "say of what this is true by '.. subject:: LITERAL - NAME'" in problem
 
 
 @pytest.mark.parametrize(
