@@ -1,11 +1,11 @@
-"""The checks: ``nox`` runs those that need no Docker; ``nox --list`` names all."""
+"""The checks: ``nox`` runs those that need no Docker; ``nox --list`` lists all."""
 
 import re
 from pathlib import Path
 
 import nox
 
-# Everything is locked and installed by scripts/run: sessions share its environment.
+# scripts/run locks and installs everything, so sessions share its environment.
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
@@ -14,7 +14,7 @@ SHELL += ["tests/support/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst", "docs"]
 PROSE += ["examples"]
 PYTHON = ["src", "tests", "docs", "examples", "scripts/bench", "tasks.py", "noxfile.py"]
-# In an environment that also has what drives a browser.
+# Runs a command in an environment that also has a browser driver.
 WITH_BROWSER = ("scripts/run", "--with", "browser")
 
 
@@ -50,25 +50,25 @@ def docs_test(session: nox.Session) -> None:
 
 @nox.session(name="docs-matrix", default=False)
 def docs_matrix(session: nox.Session) -> None:
-    """Follow the guide with each of its versions, and upgrade from each to the next."""
+    """Follow the guide with each version of Parsec, and upgrade from each to the next."""
     session.run("python", "-m", "parsec_stack.verify.matrix", *session.posargs)
 
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Kill what a stack is made of while clients write; needs root for the docker flavour."""
+    """Kill parts of a stack while clients write; the docker flavour needs root."""
     session.run("pytest", "tests/faults", *session.posargs)
 
 
 @nox.session(default=False)
 def attack(session: nox.Session) -> None:
-    """Attack running stacks as another user, a web page and a remote client; root for the first."""
+    """Attack running stacks as another user (needs root), a web page and a remote client."""
     session.run(*WITH_BROWSER, "pytest", "tests/attack", *session.posargs, external=True)
 
 
 @nox.session(default=False)
 def bundle(session: nox.Session) -> None:
-    """Write the bundle, and bring both flavours up from it with the network cut; root only."""
+    """Write the bundle, and bring both flavours up from it without a network; needs root."""
     session.run("invoke", "bundle")
     session.run("unshare", "--net", "pytest", "tests/bundle", *session.posargs, external=True)
 
@@ -83,7 +83,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def linkcheck(session: nox.Session) -> None:
-    """Visit the guide's links to elsewhere; this reports, and never fails."""
+    """Visit the guide's external links and report; this never fails."""
     session.run(
         "sphinx-build", "--quiet", "-b", "linkcheck", "docs", "build/linkcheck",
         success_codes=[0, 1],
@@ -92,7 +92,7 @@ def linkcheck(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Look at the built guide in a headless Chromium, as its readers do."""
+    """Check the built guide in a headless Chromium, as its readers see it."""
     session.run(*WITH_BROWSER, "pytest", "tests/browser", *session.posargs, external=True)
 
 
@@ -109,7 +109,9 @@ def release(session: nox.Session) -> None:
         session.error("name the version: nox -s release -- 1.0.0")
     (version,) = session.posargs
     if session.run("git", "status", "--porcelain", silent=True, external=True):
-        session.error("commit or put away your changes first: a release is of what is committed")
+        session.error(
+            "commit or stash your changes first: a release contains only what is committed"
+        )
     for path in map(Path, ("pyproject.toml", "src/guidewalk/pyproject.toml")):
         text = re.sub(r'^version = ".*"$', f'version = "{version}"', path.read_text(), flags=re.M)
         path.write_text(text)
@@ -132,5 +134,5 @@ def docs_live(session: nox.Session) -> None:
 
 @nox.session(name="docs-mutants", default=False)
 def docs_mutants(session: nox.Session) -> None:
-    """Plant faults into the guide, one at a time, to see that docs-test notices; see --help."""
+    """Plant faults in the guide, one at a time, to check that docs-test notices; see --help."""
     session.run("python", "tests/docs/mutate.py", *session.posargs)

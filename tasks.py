@@ -1,6 +1,6 @@
 """The tasks: each runs blocks and artifacts of the deployment guide against one stack.
 
-``invoke tls adminToken up migrate bucket`` makes a working server, in this order.
+``invoke tls adminToken up migrate bucket``, in this order, makes a working server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from parsec_stack.stack import Stack
 
-# These await the services themselves: what comes before them in a line need not.
+# These wait for the services themselves, so the tasks before them on the line need not.
 AWAITING = ("migrate", "bucket")
 
 
@@ -71,7 +71,7 @@ def smoke(stack: Stack) -> None:
 
 @stack_task()
 def ping_mail(stack: Stack) -> None:
-    """Send a mail to the catcher and see it arrive."""
+    """Send a mail to the mail catcher and check that it arrives."""
     from parsec_stack import deployment
 
     deployment.ping_mail(stack)
@@ -99,7 +99,7 @@ def status(stack: Stack, json: bool = False) -> None:
     help={"follow": "keep printing", "service": "only this one; may be repeated"},
 )
 def logs(stack: Stack, service: Sequence[str] | None = None, follow: bool = False) -> None:
-    """Print what the services said."""
+    """Print the services' logs."""
     from parsec_stack import deployment
 
     deployment.logs(stack, tuple(service or ()), follow=follow)
@@ -107,7 +107,7 @@ def logs(stack: Stack, service: Sequence[str] | None = None, follow: bool = Fals
 
 @stack_task()
 def restart(stack: Stack) -> None:
-    """Start the services anew, so that they read their files again."""
+    """Restart the services, so that they read their files again."""
     from parsec_stack import deployment
 
     deployment.restart(stack)
@@ -123,7 +123,7 @@ def backup(stack: Stack) -> None:
 
 @stack_task(help={"yes": "do not ask"})
 def restore(stack: Stack, yes: bool = False) -> None:
-    """Put the database back as the last backup has it."""
+    """Restore the database from the last backup."""
     from parsec_stack import deployment
 
     deployment.restore(stack, confirmed=yes)
@@ -139,7 +139,7 @@ def down(stack: Stack) -> None:
 
 @stack_task(stops=True, help={"yes": "do not ask"})
 def destroy(stack: Stack, yes: bool = False) -> None:
-    """Stop the services and remove all that this stack has made."""
+    """Stop the services and remove everything that this stack has made."""
     from parsec_stack import deployment
 
     deployment.destroy(stack, confirmed=yes)
@@ -155,7 +155,7 @@ def images(minio: bool = False, force: bool = False) -> None:
 
 @project_task()
 def bundle() -> None:
-    """Write images, wheels and guide into one archive, for a machine without network."""
+    """Write images, wheels and guide into one archive, for a machine without a network."""
     from parsec_stack import bundle as archive
 
     archive.write()
@@ -163,7 +163,7 @@ def bundle() -> None:
 
 @project_task(help={"version": "such as 3.7.0 or 3.7.0-rc.2", "python": "the Python that it needs"})
 def bump(version: str, python: str | None = None) -> None:
-    """Make this the version of Parsec everywhere, and say what to review."""
+    """Change the version of Parsec everywhere, and print what to review."""
     from parsec_stack import bump as versions
 
     versions.bump(version, python)

@@ -1,4 +1,4 @@
-"""Measure what the project promises of its speed, each as a ratio within one run.
+"""Measure the speed that the project promises, each measurement as a ratio within one run.
 
 scripts/run python scripts/bench [--runs 3] [deploy again list proxy docker ...]
 """
@@ -40,11 +40,11 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=usual, help=", ".join(MEASURES))
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - set(MEASURES):
-        parser.error(f"unknown measurement {unknown.pop()}: choose of {', '.join(MEASURES)}")
+        parser.error(f"unknown measurement {unknown.pop()}: choose from {', '.join(MEASURES)}")
     reader.welcome()
     for name in arguments.what:
         try:
-            # Without root's rights, which services that are started by hand refuse.
+            # Services that are started by hand refuse to run with root's rights.
             with reader.following(["docker" if name == "docker" else "native"]):
                 MEASURES[name](arguments.runs)
         except (UserError, subprocess.TimeoutExpired) as error:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def deploy(runs: int) -> None:
-    """From certificates to a server that answers, against a script that works side by side."""
+    """Time from certificates to a server that answers, against a script that works side by side."""
     ours, theirs = [], []
     for _ in range(runs):
         with folder() as path:
@@ -64,7 +64,7 @@ def deploy(runs: int) -> None:
 
 
 def again(runs: int) -> None:
-    """The same line with everything up."""
+    """Time the same line when everything is up already."""
     with folder() as path:
         first = seconds(LINE, path)
         times = [seconds(LINE, path) for _ in range(runs)]
@@ -73,7 +73,7 @@ def again(runs: int) -> None:
 
 
 def listing(runs: int) -> None:
-    """``invoke --list`` against that of a tasks.py that does nothing."""
+    """Time ``invoke --list`` against the same command with a tasks.py that does nothing."""
     with folder() as path:
         path.mkdir()
         (path / "tasks.py").write_text(EMPTY_TASKS)
@@ -86,7 +86,7 @@ def listing(runs: int) -> None:
 
 
 def proxy(runs: int) -> None:
-    """Requests through the proxy against the server itself: GET /, TLS, kept alive."""
+    """Time requests through the proxy against the server itself: GET /, TLS, kept alive."""
     with folder() as path:
         seconds(LINE, path)
         ports = stack_of(path).ports
@@ -99,7 +99,7 @@ def proxy(runs: int) -> None:
 
 
 def docker(runs: int) -> None:
-    """From nothing running to all healthy with Docker, against plain docker compose."""
+    """Time from nothing running to all healthy with Docker, against plain docker compose."""
     plain = ["docker", "compose", "--file", COMPOSE_FILE]
     with folder() as path:
         seconds(LINE, path, flavour="docker")
@@ -115,7 +115,7 @@ def docker(runs: int) -> None:
 
 
 def overhead(_: int) -> None:
-    """What docs-test takes beside running the blocks and their checks, from its last report."""
+    """Print how long docs-test takes apart from the blocks and checks, from its last report."""
     report = ROOT / "build" / "docs-test" / "report.json"
     if not report.exists():
         print("overhead: no report yet: run 'nox -s docs-test' first")
@@ -124,8 +124,8 @@ def overhead(_: int) -> None:
     blocks, checks = content["blocks_seconds"], content["checks_seconds"]
     ratio = content["overhead_seconds"] / blocks
     print(
-        f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10), "
-        f"and {checks:.1f} s in checks of what the prose promises"
+        f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10), and {checks:.1f} s in "
+        "checks of what the prose promises"
     )
 
 
@@ -149,19 +149,19 @@ def tell(name: str, a: str, left: list[float], b: str, right: list[float], goal:
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A new folder that goes when the measurement has ended."""
+    """Give a new folder that is removed when the measurement has ended."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         yield Path(name) / "s"
 
 
 @functools.cache
 def stack_of(path: Path, flavour: FlavourName = "native") -> Stack:
-    """The stack of a measurement, on ports that are free."""
+    """Return the stack of a measurement, on ports that are free."""
     return Stack(path, flavour, free_offset(path, flavour))
 
 
 def environment(path: Path, flavour: FlavourName = "native") -> dict[str, str]:
-    """What one measured command sees."""
+    """Return the environment of one measured command."""
     stack = stack_of(path, flavour)
     own = {"STACK_DIR": str(path), "STACK_PORT_OFFSET": str(stack.port_offset)}
     return stack.environment() | own | {"STACK_FLAVOUR": flavour}
@@ -170,7 +170,7 @@ def environment(path: Path, flavour: FlavourName = "native") -> dict[str, str]:
 def seconds(
     command: list[str], path: Path, where: Path = ROOT, flavour: FlavourName = "native"
 ) -> float:
-    """How long the command takes; ends the benchmark if it fails."""
+    """Return how many seconds the command takes; end the benchmark if it fails."""
     path.mkdir(exist_ok=True)
     started = time.perf_counter()
     answer = subprocess.run(
@@ -188,7 +188,7 @@ def seconds(
 
 
 def give_up(path: Path, flavour: FlavourName, reason: str) -> NoReturn:
-    """End the benchmark with the reason; nothing of the measured stack stays."""
+    """Remove the measured stack and end the benchmark with the reason."""
     if (path / ".stack.json").exists():
         command = ["invoke", "destroy", "--yes"]
         done = subprocess.run(
@@ -205,7 +205,7 @@ def take_down(path: Path) -> None:
 
 
 def side_by_side(path: Path) -> float:
-    """How long the plain script takes; its processes are ended afterwards."""
+    """Return how many seconds the plain script takes, and end its processes afterwards."""
     shutil.copytree(ARTIFACTS, path)
     log = path / "pids"
     started = time.perf_counter()
@@ -223,14 +223,14 @@ def side_by_side(path: Path) -> float:
 
 
 def last_words(path: Path) -> str:
-    """What each of the script's services said last."""
+    """Return the last lines of the log of each of the script's services."""
     logs = sorted((path / "log").glob("*.log"))
     texts = {log.name: log.read_text(errors="replace").strip() for log in logs}
     return "".join(f"\n{name}: {text.splitlines()[-1]}" for name, text in texts.items() if text)
 
 
 def end(numbers: Iterable[int]) -> None:
-    """End these processes: their folder must not go before them."""
+    """End these processes, which must not outlive their folder."""
     import psutil
 
     services = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
@@ -243,7 +243,7 @@ def end(numbers: Iterable[int]) -> None:
 
 
 def load(path: Path, port: int) -> float:
-    """How long curl takes for all requests over kept connections, in seconds."""
+    """Return how many seconds curl takes for all requests over kept connections."""
     command = [
         "curl", "--silent", "--show-error", "--fail", "--parallel",
         "--parallel-max", str(CONNECTIONS), "--http1.1", "--cacert", str(path / "custom-ca.crt"),

@@ -1,6 +1,7 @@
-"""Who else could change what is run from a stack's folder: where anybody could, nothing is run.
+"""Find out who else could change the files that are run from a stack's folder.
 
-As ``StrictModes`` of sshd_config(5) does with keys, the folder and all above it are looked at.
+If anybody could, nothing is run. As ``StrictModes`` of sshd_config(5) does with keys, this checks
+the folder and all folders above it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ WHOLE_MAP = ["0", "0", "4294967295"]
 def refuse_strangers(folder: Path, user: int) -> None:
     """Raise StackError if anybody but this user and root can change what is run in the folder.
 
-    Whoever owns this checkout is trusted too: its code runs already. A group may write that has
-    no other members; into a folder above may write who can move nothing there (``/tmp``).
+    The owner of this checkout is trusted too, because its code runs already. A group may have write
+    access if it has no other members. Everybody may have write access to a folder above in which
+    nobody can move the files of others (``/tmp``).
     """
     trusted = {0, user, ROOT.stat().st_uid, *unmapped()}
     for path in looked_at(folder):
@@ -30,18 +32,18 @@ def refuse_strangers(folder: Path, user: int) -> None:
         if state.st_uid not in trusted:
             raise StackError(
                 f"{path} belongs to {user_name(state.st_uid)}, who could change what is run there: "
-                "choose a folder of your own by --stack or STACK_DIR"
+                "choose a folder of your own with --stack or STACK_DIR"
             )
         if writers := strange_writers(state, trusted, above=path in folder.parents):
             raise StackError(
-                f"{writers} may write to {path}, and so change what is run there: "
-                f"'chmod {'o' if writers == 'everybody' else 'g'}-w' it, "
-                "or choose another folder by --stack or STACK_DIR"
+                f"{writers} may write to {path}, and so change what is run there: 'chmod "
+                f"{'o' if writers == 'everybody' else 'g'}-w' it, or choose another folder with "
+                "--stack or STACK_DIR"
             )
 
 
 def looked_at(folder: Path) -> Iterator[Path]:
-    """The folders above, from the top, the folder itself, and what lies in it."""
+    """Yield the folders above, from the top, then the folder itself and its entries."""
     for path in (*reversed(folder.parents), folder):
         if path.exists():
             yield path
@@ -50,7 +52,7 @@ def looked_at(folder: Path) -> Iterator[Path]:
 
 
 def strange_writers(state: os.stat_result, trusted: set[int], *, above: bool) -> str:
-    """Who else may write there, if anybody."""
+    """Return who else may write there; empty if nobody."""
     if stat.S_ISLNK(state.st_mode) or (above and state.st_mode & stat.S_ISVTX):
         return ""
     if state.st_mode & stat.S_IWOTH:
@@ -61,7 +63,7 @@ def strange_writers(state: os.stat_result, trusted: set[int], *, above: bool) ->
 
 
 def is_private(group: int, trusted: set[int]) -> bool:
-    """Has the group no member but these, as the one that many systems make for each user?"""
+    """Return whether the group has only these members, as a user's private group does."""
     names = {user_name(user) for user in trusted}
     try:
         entry = grp.getgrgid(group)
@@ -71,7 +73,7 @@ def is_private(group: int, trusted: set[int]) -> bool:
 
 
 def unmapped() -> set[int]:
-    """Whom a user namespace shows for all that it does not know, as the owner of ``/``."""
+    """Return the user that a user namespace shows for unknown owners, such as that of ``/``."""
     try:
         if Path("/proc/self/uid_map").read_text().split() == WHOLE_MAP:
             return set()
@@ -81,7 +83,7 @@ def unmapped() -> set[int]:
 
 
 def user_name(number: int) -> str:
-    """The name of the user, or the number of one without."""
+    """Return the user's name, or the number of a user without one."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -89,7 +91,7 @@ def user_name(number: int) -> str:
 
 
 def group_name(number: int) -> str:
-    """The name of the group, or its number."""
+    """Return the group's name, or the number of a group without one."""
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""Whose the native services are when root starts them: an account's that owns nothing else.
+"""Choose the account of the native services when root starts them.
 
-PostgreSQL writes files and starts programs for its superuser, and SeaweedFS and nginx read what
-clients send: none of them may be root.
+It should own nothing else. PostgreSQL writes files and starts programs for its superuser, and
+SeaweedFS and nginx read what clients send, so none of them may be root.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from pathlib import Path
 from parsec_stack.errors import StackError
 
 VARIABLE = "STACK_USER"
-# Whom every system knows, and who owns nothing there.
+# Every system has this account, and it owns nothing there.
 USUAL = "nobody"
-# mount(2): a folder shown at a second place with what is mounted in it; a tree whose changes stay
-# in this namespace, while those of the system still come in.
+# Flags of mount(2): show a folder at a second place together with what is mounted in it; keep
+# changes to a tree in this namespace, while those of the system still come in.
 BIND, RECURSIVE, SLAVE = 0x1000, 0x4000, 0x80000
 
 Account = pwd.struct_passwd
 
 
 def is_root() -> bool:
-    """May this process do anything?"""
+    """Return whether this process runs as root."""
     return os.geteuid() == 0
 
 
 def chosen(folder: Path, environment: Mapping[str, str] = os.environ) -> Account:
-    """Whose the services of the stack in this folder are, if root starts them.
+    """Return the account of the services of the stack in this folder, if root starts them.
 
-    That is whom ``STACK_USER`` names, the folder's owner, who has become root by sudo, or nobody.
-    Raises StackError for a name that no account has, and for root.
+    It is the account that ``STACK_USER`` names, else the folder's owner, else the user who became
+    root with sudo, else nobody. Raises StackError for a name that no account has, and for root.
     """
     owner = folder.stat().st_uid if folder.exists() else 0
     named = environment.get(VARIABLE)
@@ -46,49 +46,51 @@ def chosen(folder: Path, environment: Mapping[str, str] = os.environ) -> Account
         caller = environment.get("SUDO_USER", "root")
         account = known(USUAL if caller == "root" else caller, "SUDO_USER")
     if not account.pw_uid:
-        raise StackError(f"{VARIABLE} names root, who runs no services: name another account")
+        raise StackError(
+            f"{VARIABLE} names root, but no service runs as root: name another account"
+        )
     if owner not in (0, account.pw_uid):
         raise StackError(
             f"{folder} belongs to {by_number(owner).pw_name}, and {VARIABLE} names "
-            f"{account.pw_name}: choose another folder by --stack, or leave {VARIABLE} out"
+            f"{account.pw_name}: choose another folder with --stack, or unset {VARIABLE}"
         )
     return account
 
 
 def known(name: str, said_by: str) -> Account:
-    """The account of this name."""
+    """Return the account of this name; StackError if there is none."""
     try:
         return pwd.getpwnam(name)
     except KeyError:
         raise StackError(
-            f"{said_by} names '{name}', and no account is called so: "
-            f"name one by {VARIABLE}, or make it by 'useradd --system {name}'"
+            f"{said_by} names '{name}', but there is no such account: name one in {VARIABLE}, or "
+            f"create it with 'useradd --system {name}'"
         ) from None
 
 
 def by_number(number: int) -> Account:
-    """The account with this number."""
+    """Return the account with this number; StackError if there is none."""
     try:
         return pwd.getpwuid(number)
     except KeyError:
         raise StackError(
-            f"no account has the number {number}, and PostgreSQL wants a name: "
-            "run this as an account that is listed in /etc/passwd"
+            f"no account has the number {number}, but PostgreSQL needs a name: run this as an "
+            "account that is listed in /etc/passwd"
         ) from None
 
 
 def give(path: Path, account: Account) -> None:
-    """Make the file or folder the account's, with all that is in it; links are not followed."""
+    """Give the file or folder, with everything in it, to the account; do not follow links."""
     for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
             inside = os.path.join(folder, name)
             os.chown(inside, account.pw_uid, account.pw_gid, follow_symlinks=False)
-    # Last: by its owner it is known whether this has been done.
+    # Last, because the owner of this path shows whether everything in it has been done.
     os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def become(account: Account) -> None:
-    """Be this account from here on, for good."""
+    """Switch this process to the account for good."""
     os.initgroups(account.pw_name, account.pw_gid)
     os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
@@ -96,7 +98,7 @@ def become(account: Account) -> None:
 
 
 def introduce(account: Account) -> None:
-    """Let the variables name the account; what it may not use goes."""
+    """Make the environment variables name the account, and remove those that it may not use."""
     os.environ |= {
         "HOME": account.pw_dir,
         "USER": account.pw_name,
@@ -110,7 +112,7 @@ def introduce(account: Account) -> None:
 
 @contextmanager
 def acting_as(account: Account) -> Iterator[None]:
-    """Be this account meanwhile; what is started is it for good."""
+    """Act as this account within the context; processes started meanwhile keep it."""
     groups = os.getgroups()
     os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
     os.setresgid(account.pw_gid, account.pw_gid, 0)
@@ -124,11 +126,11 @@ def acting_as(account: Account) -> Iterator[None]:
 
 
 def open_way(account: Account, needed: Iterable[Path]) -> None:
-    """Let the account come to these paths, though folders above them are closed to it.
+    """Make these paths accessible to the account, even if folders above them are closed to it.
 
-    Where one is, as root's home, this process and what it starts see in its place one that holds
-    nothing but the needed paths; to everybody else all stays as it is. Raises StackError where
-    the system does not let root do that.
+    Where a folder such as root's home is closed, this process and its children see in its place a
+    folder that contains only the needed paths. Nothing changes for other processes. Raises
+    StackError if the system does not let root do that.
     """
     paths = sorted({path.resolve() for path in needed})
     if not any(closed_above(account, path) for path in paths):
@@ -138,18 +140,19 @@ def open_way(account: Account, needed: Iterable[Path]) -> None:
     for path in paths:
         if closed := closed_above(account, path):
             raise StackError(
-                f"{account.pw_name}, as whom root's services run, may not enter {closed}, in which "
-                f"{path} lies: let others pass by 'chmod o+x {closed}', or move it elsewhere"
+                f"{account.pw_name}, the account of the services that root starts, may not enter "
+                f"{closed}, which contains {path}: let others pass with 'chmod o+x {closed}', or "
+                "move it elsewhere"
             )
 
 
 def show_all(account: Account, paths: list[Path]) -> None:
-    """Show the paths to this process alone; OSError where a machine does not allow it."""
+    """Show the paths to this process alone; OSError on a machine that does not allow it."""
     if not hasattr(os, "unshare"):
         return
     os.unshare(os.CLONE_NEWNS)
     mount("none", "/", RECURSIVE | SLAVE)
-    # A folder of another namespace than this new one could not be mounted.
+    # In the new namespace, a folder of the old one could no longer be mounted.
     held = {path: os.open(path, os.O_PATH) for path in paths}
     try:
         for path, place in held.items():
@@ -160,7 +163,7 @@ def show_all(account: Account, paths: list[Path]) -> None:
 
 
 def show(account: Account, path: Path, place: int) -> None:
-    """Show the path, which is open as ``place``, where nothing above is closed."""
+    """Show the path, which is open as ``place``, where no folder above is closed."""
     if closed := closed_above(account, path):
         mount("none", closed, 0, kind="tmpfs", data="mode=711,size=64k")
     if not path.exists():
@@ -169,7 +172,7 @@ def show(account: Account, path: Path, place: int) -> None:
 
 
 def closed_above(account: Account, path: Path) -> Path | None:
-    """The first folder above the path that the account may not pass."""
+    """Return the first folder above the path that the account may not enter."""
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
     for folder in reversed(path.parents):
         if not folder.exists():
@@ -187,7 +190,7 @@ def closed_above(account: Account, path: Path) -> Path | None:
 
 
 def mount(source: str, target: str | Path, flags: int, kind: str = "none", data: str = "") -> None:
-    """mount(2); Python has no other name for it. Raises OSError."""
+    """Call mount(2), which Python does not offer. Raises OSError."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)

@@ -1,7 +1,7 @@
 """``invoke bump``: bring the guide, the artifacts and the locks to another version of Parsec.
 
-All is prepared in a copy of the checkout first; only then are files replaced, one by one, each
-whole. The lock that decides about the project's own environment comes last.
+Everything is prepared in a copy of the checkout first. Only then are files replaced, one by one,
+each as a whole. The lock that decides which Parsec the project's own environment has comes last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREPARED = ROOT / "build" / "bump"
 
 
 def bump(version: str, python: str | None = None) -> None:
-    """Make this the version of Parsec everywhere, and say what to review."""
+    """Change the version of Parsec everywhere, and print what to review."""
     present = versions.declared(ROOT)
     wanted = {"parsec": versions.own(version), "python": python or present["python"]}
     say(f"bump: Parsec {present['parsec']} to {wanted['parsec']}")
@@ -42,25 +42,25 @@ def bump(version: str, python: str | None = None) -> None:
 
 
 def difference(prepared: Path) -> dict[str, str]:
-    """The new text of each file that changes, by its path, in the order of replacement."""
+    """Return the new text of each file that changes, by its path, in the order of replacement."""
     paths = dict.fromkeys([*(place.path for place in versions.PLACES), *versions.LOCKS])
     texts = {path: (prepared / path).read_text() for path in paths}
     return {path: text for path, text in texts.items() if text != (ROOT / path).read_text()}
 
 
 def refuse_uncommitted(paths: list[str]) -> None:
-    """Raise StackError if one of the files has changes that git does not know."""
+    """Raise StackError if one of the files has uncommitted changes."""
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", *paths]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == 0 and (changed := done.stdout.split()[1::2]):
         raise StackError(
             f"{', '.join(changed)} has changes that are not committed: commit them, or undo them "
-            "with 'git checkout', so that what bump changes can be reviewed alone"
+            "with 'git checkout', so that you can review the changes of bump alone"
         )
 
 
 def replace(changes: dict[str, str]) -> None:
-    """Write the files; if one cannot be written, all are as they were."""
+    """Write the files; if one cannot be written, restore all of them."""
     before = {path: (ROOT / path).read_text() for path in changes}
     try:
         for path, text in changes.items():

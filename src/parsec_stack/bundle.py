@@ -1,7 +1,7 @@
-"""Write all that a machine without network needs for the stack into one archive.
+"""Write everything that a machine without a network needs for the stack into one archive.
 
-The archive holds the docker flavour's images, the locked wheels for Linux on x86_64, the checkout
-at its last commit, the built guide, their checksums and a README that says how to go on.
+The archive contains the docker flavour's images, the locked wheels for Linux on x86_64, the
+checkout at its last commit, the built guide, their checksums and a README that says how to go on.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from parsec_stack.stack import DOCS, ROOT
 ARCHIVE = ROOT / "build" / "parsec-stack-bundle.tar"
 README = ROOT / "scripts" / "images" / "BUNDLE.rst"
 LOCK = Path("scripts/requirements.lock")
-# That of what makes the environment.
+# The lock of the tool that makes the environment.
 TOOL_LOCK = LOCK.with_name("requirements-uv.lock")
 CHECKSUMS = "SHA256SUMS"
 
 
 def write() -> Path:
-    """Write the archive, which appears only when it is whole; its path."""
+    """Write the archive and return its path; it appears only when it is complete."""
     names = images.build()
     ARCHIVE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ARCHIVE.parent) as temporary:
@@ -68,11 +68,11 @@ def gather(folder: Path, names: list[str]) -> None:
 
 
 def save_images(names: list[str], path: Path) -> None:
-    """Save the images as ``docker load`` reads them."""
+    """Save the images in the form that ``docker load`` reads."""
     with path.open("wb") as target:
         command = ["docker", "save", *names]
         saving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # Little compression, in little time: zlib's best saves a tenth more.
+        # Fast compression: zlib's best level saves only another tenth.
         packing = subprocess.run(["gzip", "-3"], stdin=saving.stdout, stdout=target)
         complaint = saving.communicate()[1].decode(errors="replace").strip()
     if saving.returncode or packing.returncode:
@@ -90,7 +90,7 @@ def save_wheels(folder: Path) -> None:
 
 
 def accept_built(lock: Path, wheels: Path) -> None:
-    """Lock the wheels that were built here, too: their hashes are new."""
+    """Add the wheels that were built here to the lock, because their hashes are new."""
     text = lock.read_text()
     for wheel in sorted(wheels.iterdir()):
         if (digest := sha256(wheel)) not in text:
@@ -106,7 +106,7 @@ def accept_built(lock: Path, wheels: Path) -> None:
 
 
 def save_checkout(folder: Path) -> None:
-    """Lay down the files of the last commit."""
+    """Write the files of the last commit."""
     folder.mkdir()
     archive = folder.with_suffix(".tar")
     run("git", "archive", f"--output={archive}", "HEAD", cwd=ROOT)
@@ -118,17 +118,17 @@ def save_checkout(folder: Path) -> None:
 def build_guide(folder: Path) -> None:
     """Build the guide as HTML."""
     run(sys.executable, "-m", "sphinx", "-q", "-b", "html", str(DOCS), str(folder))
-    # What Sphinx keeps for its next run.
+    # Sphinx keeps it for its next run.
     shutil.rmtree(folder / ".doctrees")
 
 
 def checksums(folder: Path) -> str:
-    """A line for each file below the folder, as ``sha256sum --check`` reads it."""
+    """Return a line for each file below the folder, as ``sha256sum --check`` reads it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return "".join(f"{sha256(path)}  {path.relative_to(folder)}\n" for path in files)
 
 
 def sha256(path: Path) -> str:
-    """The file's checksum, in hex."""
+    """Return the file's SHA-256, in hex."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A copy of this checkout for another version of Parsec: what ``invoke bump`` would make of it."""
+"""Copy this checkout for another version of Parsec, as ``invoke bump`` would change it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from parsec_stack import environments, versions
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ROOT
 
-# What a checkout has beside its sources; .cache is shared.
+# What a checkout has besides its sources; .cache is shared.
 MADE = shutil.ignore_patterns(
     ".git", ".venv", ".venvs", ".cache", "build", "stack", "__pycache__", ".*_cache"
 )  # fmt: skip
-# A backstop, in seconds: the longest is a docs-test.
+# A backstop, in seconds; a docs-test takes longest.
 TIMEOUT = 3600
-# How uv says that a version does not exist, or that it needs another Python.
+# How uv reports that a version does not exist, or that it needs another Python.
 UNKNOWN = re.compile(r"no version of\s+parsec-cloud==")
 OTHER_PYTHON = re.compile(r"not\s+satisfy\s+Python(?P<wanted>\S+)[^.]*?\sparsec-cloud==")
 
 
 class OtherPython(StackError):
-    """The version needs another Python; ``series`` is the oldest that will do, such as 3.14."""
+    """The version needs another Python; ``series`` is the oldest that works, such as 3.14."""
 
     def __init__(self, version: str, wanted: str, present: str) -> None:
         numbers = re.search(r"\d+\.\d+", wanted)
         self.series = numbers[0] if numbers else ""
         super().__init__(
-            f"Parsec {version} needs Python {wanted}, and here it would be {present}: "
-            f"name it with --python {self.series}, or choose another version"
+            f"Parsec {version} needs Python {wanted}, and this would use {present}: name it with "
+            f"--python {self.series}, or choose another version"
         )
 
 
 def copy(folder: Path, wanted: Mapping[str, str]) -> Path:
     """Make the folder a checkout with these versions, ready for its ``scripts/run``.
 
-    Its environments are kept if there were any. Raises StackError for a version that is no release,
-    or that needs another Python.
+    Existing environments in it are kept. Raises StackError for a version that does not exist, or
+    that needs another Python.
     """
     spare = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(spare, ignore_errors=True)
@@ -61,7 +61,7 @@ def copy(folder: Path, wanted: Mapping[str, str]) -> Path:
 
 
 def fingerprint(root: Path = ROOT) -> str:
-    """Changes with anything on which it depends how the guide fares with a version."""
+    """Return a digest of everything that affects how the guide fares with a version."""
     total = hashlib.sha256()
     for name in ("docs", "deploy", "src", "tests/docs", "scripts", "tasks.py"):
         for path in sorted([root / name, *(root / name).rglob("*")]):
@@ -71,7 +71,7 @@ def fingerprint(root: Path = ROOT) -> str:
 
 
 def lock(checkout: Path, wanted: Mapping[str, str]) -> None:
-    """Lock the checkout's dependencies; StackError with the reason if they cannot be."""
+    """Lock the checkout's dependencies; StackError with the reason if that fails."""
     own = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     done = run(checkout, "scripts/lock", environment=os.environ | own)
     if done.returncode == 0:
@@ -79,7 +79,7 @@ def lock(checkout: Path, wanted: Mapping[str, str]) -> None:
     said, version = " ".join(done.stderr.split()), wanted["parsec"]
     if UNKNOWN.search(said):
         raise StackError(
-            f"Parsec {version} is no release: 'pip index versions parsec-cloud' lists them"
+            f"Parsec {version} is no release: 'pip index versions parsec-cloud' lists the releases"
         )
     if found := OTHER_PYTHON.search(said):
         raise OtherPython(version, found["wanted"].rstrip(","), wanted["python"])
@@ -89,7 +89,7 @@ def lock(checkout: Path, wanted: Mapping[str, str]) -> None:
 def run(
     checkout: Path, *command: str, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the checkout's folder; what it printed."""
+    """Run a command in the checkout's folder and return what it printed."""
     return subprocess.run(
         command,
         cwd=checkout,
@@ -102,12 +102,12 @@ def run(
 
 
 def try_inside(checkout: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the checkout's own environment, made if need be."""
+    """Run a command in the checkout's own environment, which is made if it is missing."""
     return run(checkout, "scripts/run", *command, environment=environment(variables))
 
 
 def run_inside(checkout: Path, *command: str, **variables: str) -> str:
-    """The same; its output, or StackError with its last words if it fails."""
+    """Do the same and return the output; StackError with its last lines if the command fails."""
     done = try_inside(checkout, *command, **variables)
     if done.returncode:
         last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
@@ -116,6 +116,6 @@ def run_inside(checkout: Path, *command: str, **variables: str) -> str:
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables without its virtual environment, and the changes."""
+    """Return this process's variables without its virtual environment, and with the changes."""
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return kept | {"PATH": os.pathsep.join(environments.outside(ROOT))} | dict(changes)

@@ -1,4 +1,4 @@
-"""A Parsec client without a user interface: what the server's own bindings need to talk to it.
+"""A Parsec client without a user interface, which uses the server's own bindings.
 
 Source of the protocol: ``parsec._parsec`` of the installed wheel, and ``parsec.asgi.rpc`` for the
 headers.
@@ -29,7 +29,7 @@ except ImportError:
         "(it has no wheel for every platform: the README names them)"
     ) from None
 
-# How long the server may take over one answer, in seconds.
+# How many seconds the server may take for one answer.
 TIMEOUT = 30.0
 MSGPACK = "application/msgpack"
 API_VERSION = str(parsec.ApiVersion.API_LATEST_VERSION)
@@ -37,14 +37,14 @@ API_VERSION = str(parsec.ApiVersion.API_LATEST_VERSION)
 
 @dataclass(frozen=True)
 class Server:
-    """A way to a server: this machine's port, and the CA that is trusted (``probes.trust``)."""
+    """How to reach a server: this machine's port, and the CA that is trusted (``probes.trust``)."""
 
     port: int
     ca_file: Path
 
     @contextmanager
     def connection(self) -> Iterator[http.client.HTTPSConnection]:
-        """A connection; StackError for what goes wrong on it."""
+        """Open a connection; StackError for any failure on it."""
         try:
             trust = probes.trust(self.ca_file)
         except OSError as error:
@@ -62,7 +62,7 @@ class Server:
     def request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> bytes:
-        """The body of the answer; StackError with place and status unless it is 200."""
+        """Return the body of the answer; StackError with place and status unless it is 200."""
         with self.connection() as connection:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -74,12 +74,12 @@ class Server:
         return content
 
     def command(self, path: str, request: Any, headers: dict[str, str] | None = None) -> bytes:
-        """The raw answer to a command of Parsec's protocol."""
+        """Return the raw answer to a command of Parsec's protocol."""
         own = {"Api-Version": API_VERSION, "Content-Type": MSGPACK, "Accept": MSGPACK}
         return self.request("POST", path, own | (headers or {}), request.dump())
 
     def administrate(self, method: str, path: str, token: str, **fields: str) -> dict[str, Any]:
-        """What the administration API answers."""
+        """Return the answer of the administration API."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = json.dumps(fields).encode() if fields else None
         content = self.request(method, f"/administration{path}", headers, body)
@@ -90,7 +90,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Device:
-    """The first device of an organization's first user: all that it takes to sign in again."""
+    """The first device of an organization's first user, with all that it needs to sign in again."""
 
     organization: str
     user: str
@@ -99,7 +99,7 @@ class Device:
 
     @property
     def author(self) -> parsec.DeviceID:
-        """The device as certificates name it."""
+        """The device in the form in which certificates name it."""
         return parsec.DeviceID.from_hex(self.device)
 
     @property
@@ -108,13 +108,16 @@ class Device:
         return parsec.SigningKey(bytes.fromhex(self.signing_key))
 
     def headers(self) -> dict[str, str]:
-        """The device's authentication, as valid as its clock is right."""
+        """The device's authentication, valid as long as its clock is right."""
         payload = f"PARSEC-SIGN-ED25519.{self.device}.{int(time.time())}"
         signature = urlsafe_b64encode(self.key.sign_only_signature(payload.encode())).decode()
         return {"Authorization": f"Bearer {payload}.{signature}"}
 
     def ask(self, server: Server, command: Any, *arguments: Any, **fields: Any) -> Any:
-        """The answer to an authenticated command; StackError unless it is the good one."""
+        """Return the answer to an authenticated command.
+
+        Raises StackError unless it is the success answer.
+        """
         path = f"/authenticated/{self.organization}"
         raw = server.command(path, command.Req(*arguments, **fields), self.headers())
         return accepted(command, raw)
@@ -122,15 +125,15 @@ class Device:
 
 @contextmanager
 def understood(what: str) -> Iterator[None]:
-    """StackError instead of the ValueError of what cannot be parsed."""
+    """Turn the ValueError of a text that cannot be parsed into a StackError."""
     try:
         yield
     except ValueError as error:
-        raise StackError(f"{what} makes no sense: {error}") from None
+        raise StackError(f"{what} cannot be understood: {error}") from None
 
 
 def accepted(command: Any, raw: bytes) -> Any:
-    """The good answer to a command; StackError with what came instead."""
+    """Return the success answer to a command; StackError with what came instead."""
     name = command.__name__.rpartition(".")[2]
     with understood(f"the answer to {name}"):
         answer = command.Rep.load(raw)
@@ -140,9 +143,10 @@ def accepted(command: Any, raw: bytes) -> Any:
 
 
 def bootstrap(server: Server, link: str, label: str) -> Device:
-    """Become the first user of the organization whose bootstrap link this is.
+    """Become the first user of the organization with this bootstrap link.
 
-    User and device get two certificates each: one whole, one without what names the person.
+    User and device get two certificates each: a complete one, and one without what identifies the
+    person.
     """
     with understood("the bootstrap link"):
         address = parsec.ParsecOrganizationBootstrapAddr.from_url(link)
@@ -193,12 +197,12 @@ def bootstrap(server: Server, link: str, label: str) -> Device:
 
 
 def sign_in(server: Server, device: Device) -> None:
-    """Ask for the organization's information, as a client does that signs in."""
+    """Ask for the organization's information, as a client does when it signs in."""
     device.ask(server, parsec.authenticated_cmds.latest.organization_info)
 
 
 def create_realm(server: Server, device: Device) -> str:
-    """A new realm, which holds a workspace's files, with its first key; its id in hex."""
+    """Create a realm, which holds a workspace's files, with its first key; return its id in hex."""
     commands = parsec.authenticated_cmds.latest
     realm, user = parsec.VlobID.new(), parsec.UserID.from_hex(device.user)
     role = parsec.RealmRoleCertificate(
@@ -231,7 +235,7 @@ def create_realm(server: Server, device: Device) -> str:
 
 
 def write_block(server: Server, device: Device, realm: str, content: bytes) -> str:
-    """Store a block of the realm; its id in hex."""
+    """Store a block in the realm; return its id in hex."""
     block = parsec.BlockID.new()
     device.ask(
         server,
@@ -245,7 +249,7 @@ def write_block(server: Server, device: Device, realm: str, content: bytes) -> s
 
 
 def read_block(server: Server, device: Device, realm: str, block: str) -> bytes:
-    """The content of a block."""
+    """Return the content of a block."""
     answer = device.ask(
         server,
         parsec.authenticated_cmds.latest.block_read,
@@ -256,7 +260,7 @@ def read_block(server: Server, device: Device, realm: str, block: str) -> bytes:
 
 
 def invite(server: Server, device: Device, address: str) -> str:
-    """Invite a user by mail; the invitation's token in hex. StackError if no mail was sent."""
+    """Invite a user by mail; return the token in hex. StackError if no mail was sent."""
     command = parsec.authenticated_cmds.latest.invite_new_user
     answer = device.ask(
         server, command, claimer_email=parsec.EmailAddress(address), send_email=True
@@ -267,7 +271,7 @@ def invite(server: Server, device: Device, address: str) -> str:
 
 
 def event_in(data: str) -> str:
-    """The kind of an event that came as this base64 of a stream's data line."""
+    """Return the kind of the event in this base64 text from a stream's data line."""
     command = parsec.authenticated_cmds.latest.events_listen
     with understood("the event"):
         raw = b64decode(data)
@@ -275,7 +279,7 @@ def event_in(data: str) -> str:
 
 
 def answer_invitation(server: Server, link: str) -> None:
-    """Follow the link of an invitation mail: its token must open the organization's door."""
+    """Follow the link of an invitation mail; StackError if the server refuses its token."""
     with understood("the mail's link"):
         address = parsec.ParsecInvitationAddr.from_url(link, allow_http_redirection=True)
     command = parsec.invited_cmds.latest.invite_info
@@ -285,7 +289,7 @@ def answer_invitation(server: Server, link: str) -> None:
 
 
 def redirection(server: Server, link: str) -> str:
-    """Where the server sends a browser that opens the link of a mail."""
+    """Return where the server redirects a browser that opens the link of a mail."""
     parts = urlsplit(link)
     with server.connection() as connection:
         connection.request("GET", f"{parts.path}?{parts.query}")

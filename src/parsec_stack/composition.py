@@ -1,4 +1,4 @@
-"""What the compose file of the guide says of its services."""
+"""Read what the guide's compose file says about its services."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ COMPOSE_FILE = "parsec-server.docker.yaml"
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The compose file as data; empty if the text is none."""
+    """Return the compose file as data; empty if the text is not a mapping."""
     import yaml
 
-    # The guide's facts read the file many times; libyaml, where PyYAML was built with it, is fast.
+    # The guide's facts read the file many times, and libyaml is fast where PyYAML has it.
     content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return cast(dict[str, Any], content) if isinstance(content, dict) else {}
 
 
 def groups(content: dict[str, Any]) -> dict[str, int]:
-    """The number of the group in which each service runs."""
+    """Return the number of the group in which each service runs."""
     services = content.get("services", {})
     return {
         name: int(str(service["user"]).rpartition(":")[2])
@@ -29,14 +29,14 @@ def groups(content: dict[str, Any]) -> dict[str, int]:
 
 
 def images(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Name and version of each service's image."""
+    """Return name and version of each service's image."""
     services = content.get("services", {}).items()
     named = {name: service["image"].rpartition(":") for name, service in services}
     return {name: (image, version) for name, (image, _, version) in named.items()}
 
 
 def keywords(content: Any) -> Iterator[str]:
-    """All keys, however deep."""
+    """Yield all keys at every depth."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield str(key)
@@ -47,7 +47,7 @@ def keywords(content: Any) -> Iterator[str]:
 
 
 class PublishedPort(NamedTuple):
-    """A port of this machine: the name of its variable, its usual number, who may reach it."""
+    """A published port of this machine: the name of its variable, its default, who may reach it."""
 
     name: str
     number: int
@@ -55,7 +55,7 @@ class PublishedPort(NamedTuple):
 
 
 def ports(content: dict[str, Any]) -> dict[str, list[PublishedPort]]:
-    """The published ports of each service, in the order of the file."""
+    """Return the published ports of each service, in the order of the file."""
     return {
         name: [published(entry) for entry in service.get("ports", [])]
         for name, service in content.get("services", {}).items()
@@ -63,7 +63,7 @@ def ports(content: dict[str, Any]) -> dict[str, list[PublishedPort]]:
 
 
 def published(entry: str) -> PublishedPort:
-    """One published port; ValueError if no variable can move it."""
+    """Return one published port; ValueError if no variable can move it."""
     found = re.match(r"(127\.0\.0\.1:)?\$\{STACK_(\w+)_PORT:-(\d+)\}:", entry)
     if not found:
         raise ValueError(f"the published port {entry} cannot be moved by a variable")

@@ -1,4 +1,4 @@
-"""What each task does: which blocks of the guide it runs, and what it awaits before and after."""
+"""What each task does: the guide's blocks that it runs, and what it waits for."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from parsec_stack.waiting import Waiting
 
 READY_WITHIN = 120.0
 POLL = 0.02
-# A service that its supervisor cannot keep up for this long will not come up by waiting.
+# Seconds. If its supervisor cannot keep a service up for this long, waiting longer does not help.
 PATIENCE = 10.0
-# How many lines of its log an error shows.
+# How many lines of a service's log an error shows.
 LOG_END = 8
 
 ENV_FILES = (
@@ -44,18 +44,19 @@ ENV_FILES = (
     "parsec-s3.env",
     "parsec.env",
 )
-# What the guide's scripts generate; without a value of each the services do not start.
+# The guide's scripts generate these; the services start only with a value from each.
 GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
-# Where the guide's backup lies.
+# The guide writes its backup there.
 BACKUP = "parsec.dump"
-# The server's own rule (OrganizationID of its bindings); it also keeps quotes out of the command.
+# The server's own rule (OrganizationID of its bindings), which also keeps quotes out of the
+# command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
 ORGANIZATION_BYTES = 32
 CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
 
 
 def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
-    """Run the guide's block of this name, or its variant for the stack's flavour; its output."""
+    """Run the guide's block of this name, or its variant for the flavour; return the output."""
     blocks = cache.load(DOCS)
     block = blocks.command(name, stack.flavour)
     return shell.run_block(
@@ -69,7 +70,7 @@ def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
 
 
 def prepare(stack: Stack) -> None:
-    """Lay the guide's files into the stack's folder."""
+    """Copy the guide's files into the stack's folder."""
     for name in stack.install_artifacts():
         warn(f"note: {stack.folder / name} differs from the guide's: kept as you edited it")
 
@@ -92,7 +93,7 @@ def credentials(stack: Stack) -> None:
 
 
 def require_password(stack: Stack) -> None:
-    """Raise StackError if no file has the password of a database that exists any more."""
+    """Raise StackError if there is a database whose password is in no file any more."""
     places = (inbox.CREDENTIALS, "secrets/postgres-password")
     if holds_data(stack) and not any((stack.folder / place).exists() for place in places):
         raise StackError(
@@ -102,7 +103,7 @@ def require_password(stack: Stack) -> None:
 
 
 def up(stack: Stack, *, wait: bool = True) -> None:
-    """Start the services; the Parsec server too once the stack has been completed before."""
+    """Start the services, and the Parsec server too if the stack has been completed before."""
     flavour = flavour_of(stack)
     say(f"up: services, {stack.flavour} flavour{hint(stack)}, in {shown(stack.folder)}")
     prepare(stack)
@@ -127,11 +128,11 @@ def up(stack: Stack, *, wait: bool = True) -> None:
 
 
 def start_services(stack: Stack) -> None:
-    """Start the services that the server needs, and it too if the stack has been completed."""
+    """Start the services that the server needs, and the server too if the stack is complete."""
     flavour = flavour_of(stack)
     flavour.check(stack)
     stack.remember(started=True, running=True)
-    # The guide's command waits until all are healthy; a server that comes back need not.
+    # The guide's command waits until all are healthy, which a server that restarts need not be.
     if not flavour.is_up(stack):
         stack.remember(programs=sys.prefix, serving=stack.host)
         if stack.state.get("complete") and flavour.STARTS_SINGLY:
@@ -141,21 +142,21 @@ def start_services(stack: Stack) -> None:
 
 
 def is_stopping(stack: Stack) -> bool:
-    """Has a ``down`` been begun that has not come to its end?"""
+    """Return whether a ``down`` has been started and has not finished."""
     flavour = flavour_of(stack)
     return bool(flavour.is_up(stack) and (stack.state.get("stopping") or flavour.ends(stack)))
 
 
 def refuse_moved(stack: Stack) -> None:
-    """Raise StackError if what runs was started elsewhere, or by programs that are gone."""
+    """Raise StackError if the services were started elsewhere, or by programs that are gone."""
     if not flavour_of(stack).is_up(stack):
         return
     origin = stack.state.get("folder", str(stack.folder))
     programs = Path(stack.state.get("programs", sys.prefix))
     if origin != str(stack.folder):
         raise StackError(
-            f"the services in {stack.folder} were started when it was {origin}, "
-            "whose files they look for: run 'invoke down' before anything else"
+            f"the services in {stack.folder} were started when it was {origin}, and look for their "
+            "files there: run 'invoke down' before anything else"
         )
     if stack.flavour == "native" and not programs.exists():
         raise StackError(
@@ -165,28 +166,29 @@ def refuse_moved(stack: Stack) -> None:
 
 
 def is_renamed(stack: Stack) -> bool:
-    """Do services run that were started under another name for other machines?"""
+    """Return whether services run under another name for other machines than the stack has now."""
     started = stack.state.get("serving", LOCALHOST)
     return flavour_of(stack).is_up(stack) and bool(started != stack.host)
 
 
 def wake(stack: Stack) -> None:
-    """Let an interrupted ``down`` come to its end, and paused services go on."""
+    """Let an interrupted ``down`` finish, and resume paused services."""
     refuse_moved(stack)
     if is_stopping(stack):
-        say("  the services were about to stop: waiting for their end")
+        say("  the services are stopping: waiting until they have ended")
         stop(stack)
     elif is_renamed(stack):
-        say(f"  the services start anew, to be reached as {stack.host}")
+        say(f"  restarting the services, so that clients can reach them as {stack.host}")
         stop(stack)
     elif flavour_of(stack).is_up(stack):
         flavour_of(stack).go_on(stack)
 
 
 def stop_outdated(stack: Stack, services: Iterable[str]) -> None:
-    """Stop those of the services that show another certificate than that of their file.
+    """Stop those of the services whose certificate is not the one in their file.
 
-    It has been renewed since they read it. Clients may refuse the older one, and so do probes.
+    The file has been renewed since they read it. Clients may refuse the old certificate, and so do
+    the probes.
     """
     flavour = flavour_of(stack)
     if not flavour.is_up(stack):
@@ -196,28 +198,28 @@ def stop_outdated(stack: Stack, services: Iterable[str]) -> None:
         answers = list(pool.map(partial(probes.shows_its_own, stack), services))
     outdated = [name for name, own in zip(services, answers, strict=True) if own is False]
     for name in outdated:
-        say(f"  {name}: stopped, to start with the certificate of today")
+        say(f"  {name}: stopped, so that it starts with the renewed certificate")
     if outdated:
         flavour.stop(stack, outdated)
 
 
 def require_data(stack: Stack) -> None:
-    """Raise StackError if the stack has lost data: it may not begin anew by itself."""
+    """Raise StackError if the stack has lost data, because it must not start over unasked."""
     if lost := lost_data(stack):
         raise StackError(
-            f"the data of this stack are gone: {' and '.join(lost)} "
-            f"{'are' if lost[1:] else 'is'} missing. Put them back (is their disk mounted?); "
-            "or go on with what a backup has, by 'invoke restore'"
+            f"the data of this stack are gone: {' and '.join(lost)} {'are' if lost[1:] else 'is'} "
+            "missing. Put them back (is their disk mounted?), or continue from the last backup "
+            "with 'invoke restore'"
         )
 
 
 def holds_data(stack: Stack) -> bool:
-    """Has the stack been brought so far that its data may not vanish unseen?"""
+    """Return whether the stack has come so far that lost data must be reported."""
     return bool(stack.state.get("migrated") or stack.state.get("complete"))
 
 
 def lost_data(stack: Stack) -> list[str]:
-    """What is missing of the data of a stack that has had some."""
+    """Return what is missing of the data of a stack that has had some."""
     if not holds_data(stack):
         return []
     missing: list[str] = flavour_of(stack).missing_data(stack)
@@ -225,10 +227,10 @@ def lost_data(stack: Stack) -> list[str]:
 
 
 def await_schema(stack: Stack) -> list[str]:
-    """The migrations that the database lacks, as soon as it answers.
+    """Wait until the database answers and return the migrations that it lacks.
 
-    Raises StackError if it is newer than the server, which must then not be started, and if it
-    is empty though it was not.
+    Raises StackError if it is newer than the server, which must then not be started, and if it is
+    empty although it was not before.
     """
     flavour = flavour_of(stack)
     flavour.start_missing(stack, ("parsec-postgres",))
@@ -236,14 +238,14 @@ def await_schema(stack: Stack) -> list[str]:
     applied = flavour.migrations(stack)
     if not applied and holds_data(stack):
         raise StackError(
-            "the database of this stack is empty, and was not before: put its data back; "
-            "or go on with what a backup has, by 'invoke restore'"
+            "the database of this stack is empty, and was not before: put its data back, or "
+            "continue from the last backup with 'invoke restore'"
         )
     return schema.pending(applied or [], flavour.packaged(stack))
 
 
 def require_schema(stack: Stack, *, migrated: bool = True) -> None:
-    """Raise StackError for a database that is newer than the server, and for one that is older.
+    """Raise StackError if the database is newer or older than the server.
 
     Without ``migrated`` it may be older.
     """
@@ -252,7 +254,7 @@ def require_schema(stack: Stack, *, migrated: bool = True) -> None:
 
 
 def hint(stack: Stack) -> str:
-    """How to choose docker instead, where its engine answers and the choice is still open."""
+    """Return how to choose docker instead, if its engine answers and the choice is still open."""
     if stack.flavour == "docker" or stack.state.get("started"):
         return ""
     address = os.environ.get("DOCKER_HOST") or engine.USUAL_ENGINE
@@ -261,13 +263,13 @@ def hint(stack: Stack) -> str:
 
 
 def shown(folder: Path) -> str:
-    """The folder as a user in the current one would name it."""
+    """Return the folder as a user in the current folder would name it."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def migrate(stack: Stack, *, wait: bool = True) -> None:
-    """Bring the database's schema to the server's version."""
+    """Migrate the database's schema to the server's version."""
     say("migrate: database schema")
     require_up(stack)
     if await_schema(stack):
@@ -284,12 +286,12 @@ def migrate(stack: Stack, *, wait: bool = True) -> None:
 
 
 def bucket(stack: Stack) -> None:
-    """Create the bucket, then start the Parsec server, which wants it, and await it all."""
+    """Create the bucket, start the Parsec server, which needs it, and wait for all services."""
     flavour_of(stack)
     say("bucket: object store")
     require_up(stack)
     require_schema(stack)
-    # The one that it had may be gone.
+    # The container that it had may be gone.
     settle(replace(stack, state=stack.state | {"complete": False}), ("parsec-s3",))
     run(stack, "bucket")
     if not server_runs(stack):
@@ -301,7 +303,7 @@ def bucket(stack: Stack) -> None:
 
 
 def tell_addresses(stack: Stack) -> None:
-    """What to open and type next."""
+    """Print the addresses to open and the commands to type next."""
     ports = stack.ports
     say(
         f"Parsec answers at https://{stack.host}:{ports['PROXY']} "
@@ -313,16 +315,16 @@ def tell_addresses(stack: Stack) -> None:
 
 
 def restart(stack: Stack) -> None:
-    """Start the services anew, so that they read their files again."""
+    """Restart the services, so that they read their files again."""
     say("restart: services")
     require_up(stack)
     if is_renamed(stack):
-        # What starts the services natively has the name from its own start.
+        # Without Docker, what starts the services has the name from its own start.
         up(stack)
         return
     prepare(stack)
     check_files(stack)
-    # It alone is asked before all are started anew.
+    # It is the only service that is asked before all are restarted.
     stop_outdated(stack, ("parsec-postgres",))
     require_schema(stack, migrated=bool(stack.state.get("complete")))
     run(stack, "restart")
@@ -339,9 +341,9 @@ def backup(stack: Stack) -> None:
 
 
 def restore(stack: Stack, *, confirmed: bool) -> None:
-    """Put the database back as the backup has it, and start the server on it.
+    """Restore the database from the backup, and start the server on it.
 
-    Nothing is stopped before the backup has been read to its end; what it replaces is dropped
+    Nothing is stopped before the backup has been read to its end. The replaced database is dropped
     when the server has answered.
     """
     say("restore: database")
@@ -349,8 +351,8 @@ def restore(stack: Stack, *, confirmed: bool) -> None:
     require_backup(stack.folder / BACKUP)
     lost = lost_data(stack)
     if not confirmed:
-        also = f" and go on without {' and '.join(lost)}" if lost else ""
-        ask(f"replace the database of the stack in {stack.folder} by the one of its backup{also}?")
+        also = f" and continue without {' and '.join(lost)}" if lost else ""
+        ask(f"replace the database of the stack in {stack.folder} with its backup{also}?")
     prepare(stack)
     check_files(stack)
     wake(stack)
@@ -374,19 +376,19 @@ def restore(stack: Stack, *, confirmed: bool) -> None:
 
 
 def require_backup(path: Path) -> None:
-    """Raise StackError unless there is a backup."""
+    """Raise StackError if there is no backup."""
     if not path.exists() or not path.stat().st_size:
         raise StackError(f"{path} is missing or empty: there is no backup; nothing was changed")
 
 
 def server_runs(stack: Stack) -> bool:
-    """Is the Parsec server kept up?"""
+    """Return whether the Parsec server is kept up."""
     return flavour_of(stack).trouble(stack, "parsec-server") is None
 
 
 @contextmanager
 def server_stopped(stack: Stack) -> Iterator[None]:
-    """Stop the server meanwhile; whatever fails, one that ran runs again."""
+    """Stop the server within the context; if it ran before, start it again whatever fails."""
     flavour = flavour_of(stack)
     flavour = flavour_of(stack)
     served = server_runs(stack)
@@ -400,7 +402,7 @@ def server_stopped(stack: Stack) -> Iterator[None]:
 
 
 def resume(stack: Stack) -> None:
-    """Start the server on the database that was put back, unless that must be migrated first."""
+    """Start the server on the restored database, unless that must be migrated first."""
     if lacking := await_schema(stack):
         say(f"the database lacks {len(lacking)} of this server's migrations")
         say("next: invoke migrate")
@@ -411,7 +413,7 @@ def resume(stack: Stack) -> None:
 
 
 def drop_replaced(stack: Stack) -> None:
-    """Drop what the database held before a restore, now that the server has answered."""
+    """Drop the database that a restore has replaced, now that the server has answered."""
     if stack.state.get("replaced"):
         run(stack, "drop-replaced")
         stack.remember(replaced=False)
@@ -424,7 +426,10 @@ def down(stack: Stack) -> None:
 
 
 def stop(stack: Stack) -> None:
-    """Stop the services, and wait for their end; what interrupts this is noted."""
+    """Stop the services and wait until they have ended.
+
+    Record the stop, in case it is interrupted.
+    """
     flavour = flavour_of(stack)
     if flavour.is_up(stack):
         flavour.go_on(stack)
@@ -436,7 +441,7 @@ def stop(stack: Stack) -> None:
 
 
 def destroy(stack: Stack, *, confirmed: bool) -> None:
-    """Remove the services, their data and the secrets: all that this stack has made."""
+    """Remove the services, their data and the secrets: everything that this stack has made."""
     flavour = flavour_of(stack)
     if not confirmed:
         ask(f"destroy the stack in {stack.folder}, with its data, backups and secrets?")
@@ -445,24 +450,24 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
     kept = ownership.remove(stack)
     say(f"destroyed the stack in {stack.folder}")
     if kept:
-        say(f"  kept what is not the stack's: {', '.join(kept)}")
+        say(f"  kept, because the stack did not make it: {', '.join(kept)}")
 
 
 def ping_mail(stack: Stack) -> None:
-    """Send a mail to the catcher and see it arrive."""
+    """Send a mail to the mail catcher and check that it arrives."""
     require_up(stack)
     run(stack, "ping-mail")
 
 
 def organization(stack: Stack, name: str) -> None:
-    """Create an organization by the administration API and print its bootstrap link."""
+    """Create an organization with the administration API and print its bootstrap link."""
     if not ORGANIZATION.fullmatch(name):
         raise StackError(
             f"'{name}' cannot name an organization: use 1 to 32 letters, digits, hyphens and _"
         )
     if (size := len(name.encode())) > ORGANIZATION_BYTES:
         raise StackError(
-            f"'{name}' is too long for the name of an organization: in UTF-8 it has {size} bytes, "
+            f"'{name}' is too long for the name of an organization: it has {size} bytes in UTF-8, "
             f"and at most {ORGANIZATION_BYTES} are allowed"
         )
     require_complete(stack)
@@ -497,16 +502,16 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
 
 
 def logs(stack: Stack, names: tuple[str, ...], *, follow: bool) -> None:
-    """Print what the services said."""
+    """Print the services' logs."""
     unknown = [name for name in names if name not in SERVICES]
     if unknown:
-        raise StackError(f"there is no service {unknown[0]}: choose of {', '.join(SERVICES)}")
+        raise StackError(f"there is no service {unknown[0]}: choose from {', '.join(SERVICES)}")
     ownership.require(stack)
     flavour_of(stack).follow_logs(stack, names or SERVICES, follow)
 
 
 def settle(stack: Stack, services: Iterable[str]) -> None:
-    """Wait until the services are ready; StackError with the reason when one will not be."""
+    """Wait until the services are ready; StackError with the reason if one cannot become so."""
     flavour = flavour_of(stack)
     services = tuple(services)
     waiting = [name for name in services if not is_ready(stack, name)]
@@ -517,19 +522,19 @@ def settle(stack: Stack, services: Iterable[str]) -> None:
 
 
 def await_route(stack: Stack) -> None:
-    """Wait until the proxy has found the server, which may have got a new address."""
+    """Wait until the proxy has found the server, whose address may have changed."""
     deadline = time.monotonic() + READY_WITHIN
     while not probes.serves_parsec(stack.ports["PROXY"], probes.proxy_trust(stack)):
         if time.monotonic() > deadline:
             raise StackError(
-                f"port {stack.ports['PROXY']}, the proxy's, gives no answer of the server: "
-                "see 'invoke logs --service parsec-proxy'"
+                f"the proxy, at port {stack.ports['PROXY']}, does not pass on the server's "
+                "answers: see 'invoke logs --service parsec-proxy'"
             )
         time.sleep(POLL)
 
 
 def await_all(stack: Stack, flavour: Flavour, waiting: list[str]) -> None:
-    """Wait until these services are ready, with progress."""
+    """Wait until these services are ready, and show progress."""
     started = time.monotonic()
     with Waiting(tuple(waiting)) as progress:
         while waiting:
@@ -542,56 +547,59 @@ def await_all(stack: Stack, flavour: Flavour, waiting: list[str]) -> None:
 
 
 def complain_if_lost(stack: Stack, flavour: Flavour, waiting: list[str], seconds: float) -> None:
-    """Raise StackError for a service that has failed for good or taken too long."""
+    """Raise StackError for a service that has failed for good or has taken too long."""
     if seconds < PATIENCE:
         return
     for name in waiting:
         state = flavour.trouble(stack, name)
         if not state and probes.shows_its_own(stack, name) is False:
             raise StackError(
-                f"{name} shows another certificate than that of {stack.folder / name}.crt: "
-                "run 'invoke restart', which lets it read that"
+                f"{name} does not show the certificate in {stack.folder / name}.crt: run 'invoke "
+                "restart', so that it reads that file"
             )
         if name == "parsec-s3" and store.answers(stack) and (lost := store.loss(stack)):
             raise StackError(f"{name} answers, but {lost}: see 'invoke logs --service {name}'")
         if state or seconds > READY_WITHIN:
             said = of_stack(stack)(for_people(flavour.log_tail(stack, name, LOG_END), LOG_END))
             raise StackError(
-                f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); it said last:\n"
-                f"{said}\nsee 'invoke logs --service {name}'"
+                f"{name} is not ready after {seconds:.0f} s ({state or 'running'}); its last "
+                f"output:\n{said}\nsee 'invoke logs --service {name}'"
             )
 
 
 def ask(question: str) -> None:
     """Raise StackError unless the user at the terminal says yes."""
     if not sys.stdin.isatty():
-        raise StackError(f"{question} say so with --yes")
+        raise StackError(f"{question} confirm with --yes")
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise StackError("nothing was changed")
 
 
 def require_up(stack: Stack) -> None:
-    """Raise StackError unless the services have been started, and answer."""
+    """Raise StackError unless the services have been started and answer."""
     flavour = flavour_of(stack)
     if not flavour.is_up(stack):
         raise StackError(f"no services run in {stack.folder}: run 'invoke up' first")
     refuse_moved(stack)
     if is_stopping(stack):
-        raise StackError(f"the services in {stack.folder} are stopping: run 'invoke up' after that")
+        raise StackError(
+            f"the services in {stack.folder} are stopping: wait until they have ended, then run "
+            "'invoke up'"
+        )
     require_texts(stack)
     if paused := flavour.paused(stack):
-        raise StackError(f"{paused[0]} is paused: run 'invoke up', which lets it go on")
+        raise StackError(f"{paused[0]} is paused: run 'invoke up' to resume it")
 
 
 def require_complete(stack: Stack) -> None:
-    """Raise StackError unless the Parsec server is there to be used."""
+    """Raise StackError unless the Parsec server has been started."""
     require_up(stack)
     if not stack.state.get("complete"):
         raise StackError("the Parsec server is not started yet: run 'invoke migrate bucket' first")
 
 
 def check_files(stack: Stack) -> None:
-    """Raise StackError for what the earlier tasks should have left, and for what is broken."""
+    """Raise StackError for a file of an earlier task that is missing or broken."""
     for name in CERTIFICATES:
         if not (stack.folder / name).exists():
             raise StackError(f"{stack.folder / name} is missing: run 'invoke tls' first")
@@ -612,7 +620,7 @@ def check_files(stack: Stack) -> None:
 
 
 def require_texts(stack: Stack) -> None:
-    """Raise StackError for a file that people edit, and that one of its readers would misread."""
+    """Raise StackError for an edited file that one of its readers would misread."""
     names = {*ENV_FILES, *(path.name for path in ARTIFACTS.iterdir())}
     for path in (stack.folder / name for name in sorted(names)):
         if path.is_file():
@@ -623,7 +631,7 @@ def require_texts(stack: Stack) -> None:
 
 
 def check_env_files(stack: Stack) -> None:
-    """Raise StackError if bash cannot read one of the env files after the other."""
+    """Raise StackError if bash cannot read the env files one after the other."""
     sources = "\n".join(f"source ./{name}" for name in ENV_FILES)
     answer = subprocess.run(
         ["bash", "-euc", sources],
@@ -634,22 +642,22 @@ def check_env_files(stack: Stack) -> None:
         timeout=10,
     )
     if answer.returncode:
-        # Of bash's words the place alone: the rest might quote a secret.
+        # Of bash's message only the place is shown, because the rest might quote a secret.
         said = answer.stderr.strip().splitlines()[-1]
         if lacking := re.search(r"(\w+): run gen-credentials\.sh first$", said):
             raise StackError(
                 f"{stack.folder / inbox.CREDENTIALS} lacks {lacking[1]}: run 'invoke adminToken', "
-                "which adds what an older file has not had, and says what it cannot mend"
+                "which adds what older files lack and names what it cannot repair"
             )
         place = ", ".join(re.findall(r"[\w.-]+\.env|\bline \d+", said)[:2])
         raise StackError(
-            f"an env file in {stack.folder} is corrupt ({place}): mend that line, or delete the "
-            "file if it is one of the guide's and run 'invoke adminToken' again"
+            f"an env file in {stack.folder} is corrupt ({place}): correct that line, or, if the "
+            "file is one of the guide's, delete it and run 'invoke adminToken' again"
         )
 
 
 def check_host(stack: Stack) -> None:
-    """Remark that the proxy's certificate lacks the name under which clients are to reach it."""
+    """Warn if the proxy's certificate lacks the name under which clients are to reach it."""
     if stack.host == LOCALHOST:
         return
     name = stack.host.strip("[]")
@@ -667,12 +675,12 @@ def check_host(stack: Stack) -> None:
 
 
 def is_foreign(stack: Stack) -> bool:
-    """Has the proxy a certificate of another CA?"""
+    """Return whether the proxy's certificate comes from another CA."""
     return probes.proxy_trust(stack).name == probes.PROXY_CERTIFICATE
 
 
 def check_validity(stack: Stack, name: str) -> None:
-    """Raise StackError unless the file of this name holds certificates that are all valid now."""
+    """Raise StackError unless this file contains certificates that are all valid now."""
     from cryptography import x509
 
     path, now = stack.folder / name, datetime.now(UTC)
@@ -682,12 +690,12 @@ def check_validity(stack: Stack, name: str) -> None:
         raise StackError(f"{path} is corrupt: move it away and run 'invoke tls'") from None
     if any(one.not_valid_after_utc < now for one in chain):
         foreign = name == probes.PROXY_CERTIFICATE and is_foreign(stack)
-        remedy = "get a new one of its CA" if foreign else "run 'invoke tls' to renew it"
+        remedy = "get a new one from its CA" if foreign else "run 'invoke tls' to renew it"
         raise StackError(f"{path} has expired: {remedy}")
     start = max(one.not_valid_before_utc for one in chain)
     if start > now:
         raise StackError(
-            f"{path} is valid from {start:%Y-%m-%d %H:%M} UTC on, and by this machine's clock it "
-            f"is {now:%Y-%m-%d %H:%M} UTC: set the clock right, or, if it is right, move the "
-            "certificate away and run 'invoke tls'"
+            f"{path} is valid from {start:%Y-%m-%d %H:%M} UTC on, but this machine's clock shows "
+            f"{now:%Y-%m-%d %H:%M} UTC: set the clock; if it is right, move the certificate away "
+            "and run 'invoke tls'"
         )

@@ -1,4 +1,4 @@
-"""The docker flavour: the services as containers, by docker compose and the engine's API."""
+"""The docker flavour: the services as containers, run by docker compose and the engine's API."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.volumes import Volume
 
-# Can single services be started while no other runs?
+# Single services can be started while no other runs.
 STARTS_SINGLY = True
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
-# What the containers read beside certificates, keys and secrets/ (compose file).
+# What the containers read apart from certificates, keys and secrets/ (compose file).
 BOUND = (
     *("parsec-postgres.hba.conf", "prepare-database.sh", "security.toml"),
     *("nginx.conf", "parsec-nginx.conf"),
 )
-# SeaweedFS's tree of files, as its own parts reach it in the container.
+# SeaweedFS's file tree, at the address that its own parts use in the container.
 FILER = "https://localhost:8888"
 FILER_TRUST = {
     "cacert": "custom-ca.crt",
@@ -58,7 +58,7 @@ FILER_TRUST = {
 
 
 def problem(artifacts: Path) -> str | None:
-    """What keeps the flavour from working here: the engine, or an image that cannot be had."""
+    """Return what keeps the flavour from working here: the engine, or an unavailable image."""
     try:
         if found := engine_problem():
             return found
@@ -72,7 +72,7 @@ def problem(artifacts: Path) -> str | None:
 
 
 def write_settings(stack: Stack) -> None:
-    """Write the stack's names and ports to .env, where docker compose reads them in its folder."""
+    """Write the stack's names and ports to .env in its folder, where docker compose reads them."""
     settings = {
         "COMPOSE_PROJECT_NAME": stack.project,
         "COMPOSE_FILE": COMPOSE_FILE,
@@ -87,9 +87,10 @@ def write_settings(stack: Stack) -> None:
 
 
 def compose(stack: Stack, *arguments: str, overrides: Iterable[str] = ()) -> str:
-    """Run docker compose on the stack; its output, StackError with its last words if it fails.
+    """Run docker compose on the stack; return its output.
 
-    ``overrides`` are files that are laid on top of the stack's own.
+    ``overrides`` are files that are laid on top of the stack's own. Raises StackError with the last
+    lines of the output if the command fails.
     """
     files = [part for name in (COMPOSE_FILE, *overrides) for part in ("--file", name)]
     command = ["docker", "compose", *files, *arguments]
@@ -103,7 +104,7 @@ def compose(stack: Stack, *arguments: str, overrides: Iterable[str] = ()) -> str
 
 
 def containers(stack: Stack) -> dict[str, Container]:
-    """The container of each service that has one; of several, the one that is worst off."""
+    """Return the container of each service that has one; of several, the one in the worst state."""
     order = ("exited", "dead", "created", "restarting", "paused", "removing", "running")
     found = [
         container
@@ -115,25 +116,25 @@ def containers(stack: Stack) -> dict[str, Container]:
 
 
 def is_up(stack: Stack) -> bool:
-    """Has any of the stack's containers been started?"""
+    """Return whether any of the stack's containers has been started."""
     states = {container.attrs["State"] for container in containers(stack).values()}
     return bool(states & {"running", "restarting", "paused"})
 
 
 def ends(stack: Stack) -> bool:
-    """Do the services come to their end by themselves? Containers wait to be told."""
+    """Return False: containers do not end by themselves."""
     return False
 
 
 def paused(stack: Stack) -> list[str]:
-    """The services that somebody has paused."""
+    """Return the services that somebody has paused."""
     return [name for name, one in containers(stack).items() if one.attrs["State"] == "paused"]
 
 
 def go_on(stack: Stack) -> None:
-    """Let services go on that somebody has paused: nothing can be asked of them, or stopped."""
+    """Resume services that somebody has paused, because they can be neither asked nor stopped."""
     for service in paused(stack):
-        say(f"  {service}: was paused, goes on")
+        say(f"  {service}: was paused, is resumed")
         containers(stack)[service].unpause()
 
 
@@ -153,42 +154,42 @@ def check(stack: Stack) -> None:
 
 
 def missing_data(stack: Stack) -> list[str]:
-    """The volumes of the database and the object store that the engine does not have."""
+    """Return the volumes of the database and the object store that the engine does not have."""
     there = {volume.name for volume in volumes(stack)}
     names = (f"{stack.project}_{name}" for name in ("postgres", "s3"))
     return [f"the volume {name}" for name in names if name not in there]
 
 
 def begin_anew(stack: Stack) -> None:
-    """Let missing data be made anew: compose makes volumes by itself."""
+    """Let missing data be made again: compose makes volumes by itself."""
 
 
 def volumes(stack: Stack) -> list[Volume]:
-    """The volumes of the stack, with its data."""
+    """Return the stack's volumes, which hold its data."""
     found: list[Volume] = engine().volumes.list(filters=mine(stack))
     return found
 
 
 def mine(stack: Stack) -> dict[str, str]:
-    """The engine's filter for what belongs to the stack."""
+    """Return the engine's filter for what belongs to the stack."""
     return {"label": f"{PROJECT}={stack.project}"}
 
 
 def check_keys(stack: Stack) -> None:
-    """Raise StackError for a private key that the service's container could not read."""
+    """Raise StackError for a private key that its service's container cannot read."""
     for name, group in KEY_GROUPS.items():
         key = stack.folder / f"{name}.key"
         state = key.stat()
         if not (state.st_mode & 0o004 or (state.st_gid == group and state.st_mode & 0o040)):
             raise StackError(
-                f"{key} cannot be read by its container, which runs as group {group}: "
-                f"run 'cd {shlex.quote(str(stack.folder))} && sudo ./setup-tls.sh', which hands "
-                "the keys over"
+                f"{key} cannot be read by its container, which runs as group {group}: run 'cd "
+                f"{shlex.quote(str(stack.folder))} && sudo ./setup-tls.sh', which gives the keys "
+                "to the groups of their containers"
             )
 
 
 def check_readable(stack: Stack) -> None:
-    """Raise StackError for another file that a container reads, and that is its owner's alone."""
+    """Raise StackError for any other file that a container reads and only its owner can read."""
     for name in (*BOUND, *(f"{pair}.crt" for pair in ("custom-ca", *KEY_GROUPS))):
         path = stack.folder / name
         if not path.stat().st_mode & 0o004:
@@ -208,43 +209,43 @@ def check_names(stack: Stack) -> None:
             raise StackError(
                 f"the container name {name} is taken by "
                 f"{f'project {owner}' if owner else 'another container'}: remove that "
-                f"('docker rm --force {name}'), or move this stack by --port-offset"
+                f"('docker rm --force {name}'), or move this stack with --port-offset"
             )
 
 
 def ports(stack: Stack) -> Iterator[tuple[str, int]]:
-    """Every port of this machine that the services take, with the name of the service."""
+    """Yield every port of this machine that the services use, with the name of the service."""
     return of_services(stack)
 
 
 def check_port(service: str, port: int) -> None:
-    """Raise StackError naming the holder if the port is taken on this machine."""
+    """Raise StackError that names the holder if the port is taken on this machine."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("0.0.0.0" if service == "parsec-proxy" else "127.0.0.1", port))
         except OSError as error:
-            # Low ports are the engine's to open, whoever asks here.
+            # Low ports are opened by the engine, whoever asks here.
             if error.errno == errno.EADDRINUSE:
                 taker = container_at(port) or holder(port)
                 raise StackError(
-                    f"port {port} of {service} is taken by {taker}: "
-                    "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
+                    f"port {port} of {service} is taken by {taker}: stop that, or move this "
+                    "stack's ports with --port-offset (or STACK_PORT_OFFSET)"
                 ) from None
 
 
 def missing_images(stack: Stack, *overrides: str) -> list[str]:
-    """The images that the stack's compose files name and that are not on the engine."""
+    """Return the images that the stack's compose files name and the engine does not have."""
     return absent(compose(stack, "config", "--images", overrides=overrides).split())
 
 
 def fetch_images(stack: Stack) -> None:
-    """Pull the stack's images that are not here; StackError with the remedy if one cannot be."""
+    """Pull the stack's missing images; StackError with the remedy if one cannot be pulled."""
     fetch(missing_images(stack))
 
 
 def migrations(stack: Stack) -> list[str] | None:
-    """The names of the migrations that the database has seen; None if it has no schema yet."""
+    """Return the names of the migrations applied to the database; None if it has no schema yet."""
     container = containers(stack).get("parsec-postgres")
     if container is None:
         raise StackError("parsec-postgres has no container: run 'invoke up' first")
@@ -257,13 +258,13 @@ def migrations(stack: Stack) -> list[str] | None:
     if 'relation "migration" does not exist' in complaint:
         return None
     raise StackError(
-        f"PostgreSQL does not answer for its migrations: {complaint.strip()}\n"
-        "see 'invoke logs --service parsec-postgres'"
+        f"PostgreSQL does not list the migrations of its database: {complaint.strip()}\nsee "
+        "'invoke logs --service parsec-postgres'"
     )
 
 
 def packaged(stack: Stack) -> list[str]:
-    """The names of the migrations that the server's image brings, oldest first."""
+    """Return the names of the migrations in the server's image, oldest first."""
     services = json.loads(compose(stack, "config", "--format", "json"))["services"]
     name = services["parsec-server"]["image"]
     image = image_id(name)
@@ -280,7 +281,7 @@ def packaged(stack: Stack) -> list[str]:
 
 @cache
 def packaged_in(image: str) -> list[str]:
-    """The same of an image by its name, which an image of another version may have next time."""
+    """Return those of an image, by its name; the next version's image has another name."""
     from docker.errors import DockerException
 
     command = ["python", "-c", schema.PROGRAM.read_text()]
@@ -289,15 +290,18 @@ def packaged_in(image: str) -> list[str]:
             image, command[1:], entrypoint=command[:1], network_mode="none", remove=True
         )
     except DockerException as error:
-        raise StackError(f"the image {image} does not tell its migrations: {error}") from None
+        raise StackError(f"the image {image} does not list its migrations: {error}") from None
     found: list[str] = said.decode().split()
     if found:
         return found
-    raise StackError(f"the image {image} holds no Parsec server")
+    raise StackError(f"the image {image} contains no Parsec server")
 
 
 def trouble(stack: Stack, service: str) -> str | None:
-    """The state of a service that the engine cannot keep up; None while it runs or starts."""
+    """Return the state of a service that the engine cannot keep up.
+
+    None while it runs or starts.
+    """
     container = containers(stack).get(service)
     if container is None:
         return "it has no container"
@@ -319,9 +323,9 @@ def start_missing(stack: Stack, services: Iterable[str]) -> None:
 
 
 def unconnected(stack: Stack, found: dict[str, Container]) -> list[str]:
-    """The services whose containers lack a network: whoever made them was interrupted.
+    """Return the services whose containers lack a network, because their creation was interrupted.
 
-    Compose starts such a container as it is, and nobody reaches it.
+    Compose starts such a container as it is, and nothing can reach it.
     """
     services = composition.parse((stack.folder / COMPOSE_FILE).read_text()).get("services", {})
     return [
@@ -333,12 +337,12 @@ def unconnected(stack: Stack, found: dict[str, Container]) -> list[str]:
 
 
 def stop(stack: Stack, services: Iterable[str]) -> None:
-    """Stop the containers of these services; a start lets them see the files of today."""
+    """Stop the containers of these services; when started again, they read the current files."""
     compose(stack, "stop", *services)
 
 
 def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
-    """The last lines that the service printed."""
+    """Return the last lines that the service printed."""
     container = containers(stack).get(service)
     if container is None:
         return "(no log yet)"
@@ -346,13 +350,13 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
 
 
 def services(stack: Stack) -> list[ServiceStatus]:
-    """All services with their state, health, address and version."""
+    """Return all services with their state, health, address and version."""
     found = containers(stack)
     return [describe(stack, name, found.get(name)) for name in SERVICES]
 
 
 def describe(stack: Stack, name: str, container: Container | None) -> ServiceStatus:
-    """One service as the engine sees it."""
+    """Return the status of one service as the engine reports it."""
     if container is None:
         return ServiceStatus(name, "stopped", "-", stack.address(name), "-")
     attributes: dict[str, Any] = container.attrs
@@ -364,9 +368,9 @@ def describe(stack: Stack, name: str, container: Container | None) -> ServiceSta
 
 
 def tree_of_store(stack: Stack, path: str) -> str:
-    """What SeaweedFS's own tree holds at the path, as JSON; empty if nothing is there.
+    """Return SeaweedFS's file tree at the path, as JSON; empty if there is nothing.
 
-    Raises OSError if it does not say. Another store in its place has no such tree.
+    Raises OSError if there is no answer. Another store in its place has no such tree.
     """
     container = containers(stack).get("parsec-s3")
     if container is None or "seaweedfs" not in container.attrs["Image"]:
@@ -381,7 +385,7 @@ def tree_of_store(stack: Stack, path: str) -> str:
 
 
 def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
-    """Print the logs of the services without secrets, and what comes after when following."""
+    """Print the services' logs without secrets, and new lines too if ``follow`` is set."""
     if not containers(stack):
         raise StackError(f"no containers of the stack in {stack.folder}: run 'invoke up' first")
     command = ["docker", "compose", "--file", COMPOSE_FILE, "logs", "--tail=50"]
@@ -390,7 +394,7 @@ def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
 
 
 def await_end(stack: Stack) -> None:
-    """Remove what is left of containers that ended otherwise than by compose."""
+    """Remove what remains of containers that were not ended by compose."""
     for container in containers(stack).values():
         container.remove(force=True)
     if is_up(stack):
@@ -405,13 +409,13 @@ def refuse_strangers(stack: Stack) -> None:
         if other != stack.project:
             raise StackError(
                 f"{container.attrs['Names'][0].removeprefix('/')} was started from {stack.folder} "
-                f"as part of another project, {other}: remove that by "
-                f"'docker compose --project-name {other} down', with --volumes also its data"
+                f"as part of another project, {other}: remove that project with 'docker compose "
+                f"--project-name {other} down' (and --volumes to remove its data too)"
             )
 
 
 def remove(stack: Stack) -> None:
-    """Remove what the stack has in the engine: containers, networks and volumes, no images.
+    """Remove the stack's containers, networks and volumes from the engine, but no images.
 
     Raises StackError for what is still there afterwards.
     """
@@ -429,7 +433,7 @@ def remove(stack: Stack) -> None:
 
 
 def belongings(stack: Stack) -> tuple[list[Any], list[Any], list[Any]]:
-    """The stack's containers, networks and volumes."""
+    """Return the stack's containers, networks and volumes."""
     engine_now, own = engine(), mine(stack)
     return (
         engine_now.containers.list(all=True, sparse=True, filters=own),
@@ -439,7 +443,7 @@ def belongings(stack: Stack) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def versions(stack: Stack) -> dict[str, str]:
-    """The versions of the stack's images and of the engine that runs them; empty so far."""
+    """Return the versions of the stack's images and of the engine; empty before it has any."""
     running = containers(stack)
     found = {
         service.contained: running[name].attrs["Image"].rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""The Docker engine: how it is found, whether it can be used, and its images."""
+"""The Docker engine: find it, check that it can be used, and handle its images."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from parsec_stack.errors import StackError
 if TYPE_CHECKING:
     from docker import DockerClient
 
-# The oldest that were tried: the engine of Debian 12, and the compose that knows !override.
+# The oldest versions that were tried: the engine of Debian 12, and the compose that knows
+# !override.
 OLDEST_ENGINE = (20, 10)
 OLDEST_COMPOSE = (2, 24, 4)
 INSTALL = "install Docker Engine (https://docs.docker.com/engine/install/)"
 NATIVE = "or choose the native flavour"
 USUAL_ENGINE = "unix:///var/run/docker.sock"
-# What an image that was built from packages says of what it was built from.
+# The label with what an image was built from.
 LABEL = "parsec-stack.inputs"
-# Seconds that one answer of the engine may take, and that it may take to be reached.
+# Seconds for one answer of the engine, and for reaching it.
 TIMEOUT = 60
 REACHED_WITHIN = 5
 
 
 def engine_problem() -> str | None:
-    """What keeps docker compose from working on this machine, with the remedy; None if nothing."""
+    """Return what keeps docker compose from working here, with the remedy; None if nothing."""
     return reach_problem() or age_problem() or compose_problem()
 
 
 def reach_problem() -> str | None:
-    """Why the engine that the docker command uses is not reached; None if it is."""
+    """Return why the engine of the docker command is not reached; None if it is."""
     if not shutil.which("docker"):
         return f"docker is missing: {INSTALL} {NATIVE}"
     return connection_problem(engine_address()) if engine_address() else context_problem()
@@ -45,7 +46,7 @@ def reach_problem() -> str | None:
 
 @cache
 def engine_address() -> str:
-    """Where the docker command finds its engine: DOCKER_HOST, or the context in use.
+    """Return the address where the docker command finds its engine: DOCKER_HOST, or the context.
 
     Empty if there is no such context.
     """
@@ -55,16 +56,19 @@ def engine_address() -> str:
 
 
 def context_problem() -> str:
-    """What to say of a context that the docker command does not know."""
+    """Return the message about a context that the docker command does not know."""
     if host := os.environ.get("DOCKER_HOST"):
-        return f"DOCKER_HOST names {host}, which is no address of an engine: name one, or unset it"
+        return (
+            f"DOCKER_HOST names {host}, which is not the address of an engine: set it to one, or "
+            "unset it"
+        )
     name = os.environ.get("DOCKER_CONTEXT")
     who = f"DOCKER_CONTEXT names {name}" if name else "docker's settings name a context"
-    return f"{who}, which is none of those that 'docker context ls' lists: choose one of them"
+    return f"{who}, which 'docker context ls' does not list: choose one that it lists"
 
 
 def named_by() -> str:
-    """Which variable has chosen the engine, if one has."""
+    """Return which variable has chosen the engine; empty if none has."""
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         if os.environ.get(name):
             return f", which {name} names"
@@ -72,7 +76,7 @@ def named_by() -> str:
 
 
 def connection_problem(host: str) -> str | None:
-    """Why no engine is reached at this address; None if one may be, or only ssh knows it."""
+    """Return why no engine is reached at this address; None if it may be, or if it is ssh's."""
     try:
         connect(host)
     except PermissionError:
@@ -87,7 +91,7 @@ def connection_problem(host: str) -> str | None:
 
 
 def connect(host: str) -> None:
-    """Connect to the address once; OSError if nobody is there."""
+    """Connect to the address once; OSError if nothing listens there."""
     if host.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(host.removeprefix("unix://"))
@@ -98,10 +102,10 @@ def connect(host: str) -> None:
 
 
 def unanswered(host: str, reason: str) -> str:
-    """What to say of an address at which no engine answers, and for which reason."""
+    """Return the message about an address at which no engine answers, with the reason."""
     said = f"no Docker engine answers at {host.removeprefix('unix://')}{named_by()} ({reason}): "
     if named_by():
-        return f"{said}name another, or unset that, {NATIVE}"
+        return f"{said}name another, or unset that variable, {NATIVE}"
     return (
         f"{said}start it ('sudo systemctl start docker' or scripts/docker-engine start), "
         f"{INSTALL} {NATIVE}"
@@ -109,7 +113,7 @@ def unanswered(host: str, reason: str) -> str:
 
 
 def age_problem() -> str | None:
-    """Is the engine too old, or none at all?"""
+    """Return the message if the engine is too old or there is none."""
     from docker.errors import DockerException
 
     try:
@@ -117,34 +121,37 @@ def age_problem() -> str | None:
     except (DockerException, OSError) as error:
         return unanswered(engine_address(), reason_of(error))
     if numbers(version) < OLDEST_ENGINE:
-        return f"Docker Engine {version} is too old, 20.10 is the oldest: {INSTALL} {NATIVE}"
+        return f"Docker Engine {version} is too old, at least 20.10 is needed: {INSTALL} {NATIVE}"
     return None
 
 
 def compose_problem() -> str | None:
-    """Is the compose plugin missing or too old?"""
+    """Return the message if the compose plugin is missing or too old."""
     command = ["docker", "compose", "version", "--short"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     remedy = (
-        "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/), "
-        "or let 'scripts/docker-engine start' bring one to this checkout"
+        "install docker-compose-plugin (https://docs.docker.com/compose/install/linux/), or let "
+        "'scripts/docker-engine start' install one for this checkout"
     )
     if answer.returncode:
         return f"docker has no compose plugin: {remedy}, {NATIVE}"
     if numbers(answer.stdout) < OLDEST_COMPOSE:
-        return f"docker compose {answer.stdout.strip()} is too old, 2.24.4 is the oldest: {remedy}"
+        return (
+            f"docker compose {answer.stdout.strip()} is too old, at least 2.24.4 is needed: "
+            f"{remedy}"
+        )
     return None
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without what follows them."""
+    """Return the numbers of a version, without what follows them."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 @cache
 def client() -> DockerClient:
-    """A client of the engine that the docker command uses."""
+    """Return a client of the engine that the docker command uses."""
     import docker
 
     if engine_address().startswith("unix://"):
@@ -155,7 +162,7 @@ def client() -> DockerClient:
 
 
 def engine() -> DockerClient:
-    """The engine; StackError when there is none to use."""
+    """Return the engine; StackError if there is none to use."""
     from docker.errors import DockerException
 
     if problem := reach_problem():
@@ -167,12 +174,12 @@ def engine() -> DockerClient:
 
 
 def reason_of(error: Exception) -> str:
-    """The last words of an error that quotes others."""
+    """Return the innermost message of an error that quotes others."""
     return str(error).splitlines()[-1].rpartition("Caused by ")[2].strip() or type(error).__name__
 
 
 def container_at(port: int) -> str | None:
-    """The container that publishes the port."""
+    """Return the container that publishes the port."""
     for container in engine().containers.list(sparse=True):
         if port in (published.get("PublicPort") for published in container.attrs["Ports"]):
             return f"the container {container.attrs['Names'][0].removeprefix('/')}"
@@ -180,7 +187,7 @@ def container_at(port: int) -> str | None:
 
 
 def absent(names: Iterable[str]) -> list[str]:
-    """Those of the images that are not on the engine."""
+    """Return those of the images that the engine does not have."""
     from docker.errors import ImageNotFound
 
     missing = []
@@ -193,7 +200,7 @@ def absent(names: Iterable[str]) -> list[str]:
 
 
 def fetch(names: Iterable[str]) -> None:
-    """Pull the images; StackError with the remedy if one cannot be."""
+    """Pull the images; StackError with the remedy if one cannot be pulled."""
     from docker.errors import APIError
 
     for name in names:
@@ -203,12 +210,12 @@ def fetch(names: Iterable[str]) -> None:
         except APIError as error:
             raise StackError(
                 f"the image {name} cannot be pulled ({error.explanation or error}): check this "
-                "machine's network and the registry, or build the images by 'invoke images'"
+                "machine's network and the registry, or build the images with 'invoke images'"
             ) from None
 
 
 def image_id(name: str) -> str:
-    """The digest of the image's content; empty if there is no such image."""
+    """Return the digest of the image's content; empty if there is no such image."""
     from docker.errors import DockerException
 
     try:

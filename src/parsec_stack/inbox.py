@@ -1,4 +1,4 @@
-"""The mails in the catcher's inbox, by the API of Mailpit, MailHog or maildump."""
+"""The mails in the mail catcher's inbox, read by the API of Mailpit, MailHog or maildump."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 
-# How long a mail that was sent may take to arrive, in seconds.
+# How many seconds a sent mail may take to arrive.
 ARRIVES_WITHIN = 15.0
 POLL = 0.05
 # How many of the latest mails are looked at.
@@ -23,19 +23,19 @@ CREDENTIALS = "parsec-credentials.env"
 
 
 def address(stack: Stack) -> str:
-    """Where a reader opens the inbox."""
+    """Return the address at which a reader opens the inbox."""
     return f"https://localhost:{stack.ports['INBOX']}"
 
 
 def login(stack: Stack) -> dict[str, str]:
-    """The header with which the inbox is asked."""
+    """Return the header that logs in to the inbox."""
     known = stack.env_file(CREDENTIALS)
     pair = f"{known.get('MAIL_USER', '')}:{known.get('MAIL_PASSWORD', '')}"
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def get(stack: Stack, path: str) -> str | None:
-    """What the inbox answers; None for a path that it does not have."""
+    """Return the inbox's answer; None for a path that it does not have."""
     trust = ssl.create_default_context(cafile=str(stack.folder / "custom-ca.crt"))
     opener = build_opener(ProxyHandler({}), HTTPSHandler(context=trust))
     try:
@@ -54,8 +54,8 @@ def get(stack: Stack, path: str) -> str | None:
 
 
 def mails(stack: Stack) -> list[EmailMessage]:
-    """The latest mails, newest first."""
-    # Of all mails MailHog has the source in one list, Mailpit and maildump in one place each.
+    """Return the latest mails, newest first."""
+    # MailHog lists the sources of all mails in one place, Mailpit and maildump give each its own.
     if answer := get(stack, f"/api/v1/messages?limit={LATEST}"):
         known = json.loads(answer)
         if isinstance(known, list):
@@ -69,18 +69,18 @@ def mails(stack: Stack) -> list[EmailMessage]:
 
 
 def parse(source: str) -> EmailMessage:
-    """The mail that was sent as this text (RFC 5322)."""
+    """Return the mail with this source (RFC 5322)."""
     return message_from_string(source, policy=policy.default)
 
 
 def text_of(mail: EmailMessage) -> str:
-    """What a reader sees of the mail, decoded."""
+    """Return what a reader sees of the mail, decoded."""
     body = mail.get_body(preferencelist=("plain", "html"))
     return str(body.get_content()) if body else ""
 
 
 def await_mail(stack: Stack, recipient: str) -> EmailMessage:
-    """The newest mail to this address, once it is there; StackError if it does not arrive."""
+    """Wait for a mail to this address and return the newest; StackError if none arrives."""
     deadline = time.monotonic() + ARRIVES_WITHIN
     while time.monotonic() < deadline:
         for mail in mails(stack):

@@ -1,4 +1,4 @@
-"""What services log, as people read it: the Parsec server writes one JSON object a line."""
+"""Show logs to people: the Parsec server writes one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from guidewalk.shell import without_ansi
 from parsec_stack.redact import of_stack
 from parsec_stack.stack import Stack
 
-# What compose puts before each line when it shows several services.
+# Compose puts the service before each line when it shows several services.
 LINE = re.compile(r"(?P<service>[\w.-]+ +\| )?(?P<record>\{.*\})\s*")
-# A line of a frame around a traceback, which the last one ends.
+# A line of a frame around a traceback; the last alternative ends the frame.
 FRAME = re.compile(r"([\w.-]+ +\| )?(?:[\u2502\u256d]|(?P<last>\u2570))")
-# What every record of the server has, beside fields of its own.
+# The fields of every record of the server; others are its own.
 COMMON = {"timestamp", "level", "event"}
 INDENT = " " * 4
-# A record's strings may hold what a client has sent; a terminal would obey these.
+# A record's strings may contain what a client has sent, and a terminal would obey these.
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def readable(line: str) -> str:
-    """The line of a log, without its end: a record of the Parsec server's as people read it.
+    """Return a log line, given without its end; a record of the Parsec server in readable form.
 
-    It begins with time, level and event; the record's other fields follow as ``name=value``, and
-    a traceback as indented lines. Any other line stays as it is.
+    A record begins with time, level and event; its other fields follow as ``name=value``, and a
+    traceback as indented lines. Any other line stays as it is.
     """
     match = LINE.fullmatch(line)
     record = parsed(match["record"]) if match else None
@@ -38,7 +38,7 @@ def readable(line: str) -> str:
 
 
 def parsed(text: str) -> dict[str, Any] | None:
-    """The record that this JSON is; None if it is none of the Parsec server's."""
+    """Return the record in this JSON; None if it is not one of the Parsec server's."""
     try:
         record = json.loads(text)
     except ValueError:
@@ -47,7 +47,7 @@ def parsed(text: str) -> dict[str, Any] | None:
 
 
 def lines_of(record: dict[str, Any]) -> list[str]:
-    """The record in lines, the traceback last."""
+    """Return the record in lines, the traceback last."""
     trace = str(record.get("exception", ""))
     others = {name: value for name, value in record.items() if name not in {*COMMON, "exception"}}
     words = (record["timestamp"], record["level"], str(record["event"]).strip())
@@ -57,12 +57,12 @@ def lines_of(record: dict[str, Any]) -> list[str]:
 
 
 def escaped(character: re.Match[str]) -> str:
-    """A control character as Python writes it."""
+    """Return a control character as Python writes it."""
     return repr(character[0])[1:-1]
 
 
 def for_people(text: str, last: int = 0) -> str:
-    """The lines of a log as people read them; of these only the ``last`` ones, if that is said."""
+    """Return the lines of a log in readable form; if ``last`` is given, only so many of them."""
     lines = "\n".join(map(readable, text.splitlines())).splitlines()
     return "\n".join(lines[-last:])
 
@@ -84,9 +84,10 @@ def relay(argv: list[str], stack: Stack) -> None:
 
 
 def unframed(lines: Iterable[str]) -> Iterator[str]:
-    """The lines of a log one by one, but all lines of a frame in one text.
+    """Yield the lines of a log one by one, but all lines of a frame as one text.
 
-    The server's formats for a terminal draw frames around tracebacks, whose lines break secrets.
+    The server's formats for a terminal draw frames around tracebacks, and the lines of a frame
+    break secrets apart.
     """
     frame = ""
     for line in lines:

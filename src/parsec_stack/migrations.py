@@ -1,9 +1,9 @@
-"""Print the migrations of the Parsec server that this Python has, oldest first, one a line.
+"""Print the migrations of the Parsec server in this Python, oldest first, one per line.
 
 It needs nothing but Python, so that an image of the server can run it too.
 
-Source: ``parsec.components.postgresql.migrations`` of the wheel, files ``NNNN_name.sql``.
-The server's table ``migration`` names each by what follows the number.
+Source: ``parsec.components.postgresql.migrations`` of the wheel, files ``NNNN_name.sql``. The
+server's table ``migration`` names each by what follows the number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def names() -> list[str]:
-    """The migrations; none if there is no server."""
+    """Return the migrations; none if there is no server."""
     spec = find_spec("parsec")
     if spec is None or spec.origin is None:
         return []

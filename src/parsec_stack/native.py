@@ -1,4 +1,4 @@
-"""The native flavour: the services as processes of this user, under supervisord."""
+"""The native flavour: the services as processes of this user, run by supervisord."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from parsec_stack.status import ServiceStatus
 if TYPE_CHECKING:
     import psutil
 
-# Can single services be started while no other runs? Supervisord must be there first.
+# Single services cannot be started while no other runs, because supervisord must run first.
 STARTS_SINGLY = False
 PROGRAMS = ("bash", "curl", "openssl")
-# What else the guide installs, and the report names.
+# The other packages that the guide installs and the report names.
 OTHER_PACKAGES = {"Supervisor": "supervisor", "aiosmtpd": "aiosmtpd"}
 
 
 def control_socket(stack: Stack) -> Path:
-    """The socket on which supervisord takes orders."""
+    """Return the socket on which supervisord accepts commands."""
     return stack.folder / "run" / "supervisor.sock"
 
 
 def problem(artifacts: Path) -> str | None:
-    """What keeps the flavour from working on this machine: nothing that is known beforehand."""
+    """Return None: nothing that could keep the flavour from working here is known beforehand."""
     return None
 
 
 def is_up(stack: Stack) -> bool:
-    """Does supervisord answer?"""
+    """Return whether supervisord answers."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(control_socket(stack)))
@@ -56,7 +56,7 @@ def is_up(stack: Stack) -> bool:
 
 
 def ends(stack: Stack) -> bool:
-    """Is supervisord about to end?"""
+    """Return whether supervisord is about to end."""
     from xmlrpc.client import Fault
 
     try:
@@ -69,7 +69,7 @@ def ends(stack: Stack) -> bool:
 
 
 def ask(stack: Stack, method: str, *arguments: Any) -> Any:
-    """What supervisord answers; StackError when it is about to end, or has ended."""
+    """Return supervisord's answer; StackError if it is about to end or has ended."""
     from xmlrpc.client import Fault
 
     from supervisor.xmlrpc import Faults
@@ -81,11 +81,14 @@ def ask(stack: Stack, method: str, *arguments: Any) -> Any:
             raise
     except OSError:
         pass
-    raise StackError(f"the services in {stack.folder} are stopping: run 'invoke up' after that")
+    raise StackError(
+        f"the services in {stack.folder} are stopping: wait until they have ended, then run "
+        "'invoke up'"
+    )
 
 
 def supervisor(stack: Stack) -> Any:
-    """The XML-RPC interface of supervisord."""
+    """Return the XML-RPC interface of supervisord."""
     from xmlrpc.client import ServerProxy
 
     from supervisor.xmlrpc import SupervisorTransport
@@ -95,7 +98,7 @@ def supervisor(stack: Stack) -> Any:
 
 
 def packages() -> dict[str, str]:
-    """The packages that the guide installs, by the program that each brings."""
+    """Return the packages that the guide installs, by the program in each."""
     return {one.program: one.package for one in SERVICES.values()} | OTHER_PACKAGES
 
 
@@ -103,8 +106,8 @@ def check(stack: Stack) -> None:
     """Raise StackError for what would keep the services from starting."""
     if missing := [name for name in packages().values() if not version(name)]:
         raise StackError(
-            f"the native flavour has no {missing[0]} here: there is no wheel of it for "
-            f"{platform.system()} {platform.machine()}, so choose docker by STACK_FLAVOUR=docker"
+            f"the native flavour has no {missing[0]} here, because it has no wheel for "
+            f"{platform.system()} {platform.machine()}: choose docker with STACK_FLAVOUR=docker"
         )
     account.by_number(os.geteuid())
     for program in PROGRAMS:
@@ -119,14 +122,14 @@ def check(stack: Stack) -> None:
             check_socket(path)
 
 
-# Where data lie, and what must be there when they do.
+# Where the data are, and a file that exists when they do.
 DATA = {"data/postgres": "PG_VERSION", "data/s3": ""}
-# Says of each that it was made once, and is never made again by itself (run-parsec-...).
+# This file says that the data were made once; they are never made again unasked (run-parsec-...).
 MADE = "made"
 
 
 def missing_data(stack: Stack) -> list[str]:
-    """The folders of the database and the object store that are not there."""
+    """Return the folders of the database and the object store that are missing."""
     return [
         str(stack.folder / place)
         for place, content in DATA.items()
@@ -135,13 +138,13 @@ def missing_data(stack: Stack) -> list[str]:
 
 
 def begin_anew(stack: Stack) -> None:
-    """Let missing data be made anew."""
+    """Let missing data be made again."""
     for place in missing_data(stack):
         (stack.folder / MADE / Path(place).name).unlink(missing_ok=True)
 
 
 def ports(stack: Stack) -> Iterator[tuple[str, int]]:
-    """Every port of this machine that the services take, with the name of the service."""
+    """Yield every port of this machine that the services use, with the name of the service."""
     yield from of_services(stack)
     for name, service in SERVICES.items():
         for word, step in service.inner:
@@ -149,7 +152,7 @@ def ports(stack: Stack) -> Iterator[tuple[str, int]]:
 
 
 def outer_sockets(stack: Stack) -> list[Path]:
-    """The sockets that SeaweedFS has outside of the stack's folder, under fixed names."""
+    """Return the sockets that SeaweedFS has outside the stack's folder, under fixed names."""
     base = stack.ports["S3"], stack.ports["S3_CONSOLE"] + CONSOLE_STEP
     parts = {"master": 2, "volume": 4, "filer": 6, "s3": 7}
     names = [f"{part}-grpc-{base[0] + step}" for part, step in parts.items()]
@@ -157,7 +160,7 @@ def outer_sockets(stack: Stack) -> list[Path]:
 
 
 def strange_owner(path: Path) -> int | None:
-    """Whose it is, if there is anything under this name but a socket of this user."""
+    """Return the owner of anything under this name that is not a socket of this user."""
     try:
         state = path.lstat()
     except FileNotFoundError:
@@ -171,14 +174,14 @@ def check_socket(path: Path) -> None:
     owner = strange_owner(path)
     if owner is not None:
         raise StackError(
-            f"{path} is no socket of yours, and parsec-s3 needs this name: remove it as user "
-            f"{owner} or as root, or move this stack's ports by --port-offset "
-            "(or STACK_PORT_OFFSET)"
+            f"{path} is not a socket of yours, but parsec-s3 needs this name: remove it as user "
+            f"{owner} or as root, or move this stack's ports with --port-offset (or "
+            "STACK_PORT_OFFSET)"
         )
 
 
 def remove_sockets(stack: Stack) -> None:
-    """Remove what SeaweedFS leaves of its sockets outside of the stack; nobody else's."""
+    """Remove this user's sockets that SeaweedFS leaves outside the stack."""
     port = stack.ports["S3"]
     before = [Path(f"/tmp/seaweedfs-{name}.sock") for name in (f"s3-{port}", f"filer-{port + 5}")]
     for path in (*outer_sockets(stack), *before):  # those of older stacks were there too
@@ -187,20 +190,20 @@ def remove_sockets(stack: Stack) -> None:
 
 
 def check_port(service: str, port: int) -> None:
-    """Raise StackError naming the holder if the port of this machine's loopback is taken."""
+    """Raise StackError that names the holder if the port is taken on loopback."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("127.0.0.1", port))
         except OSError as error:
             raise StackError(
-                f"port {port} of {service} is taken by {holder(port)} ({error.strerror}): "
-                "stop that, or move this stack's ports by --port-offset (or STACK_PORT_OFFSET)"
+                f"port {port} of {service} is taken by {holder(port)} ({error.strerror}): stop "
+                "that, or move this stack's ports with --port-offset (or STACK_PORT_OFFSET)"
             ) from None
 
 
 def migrations(stack: Stack) -> list[str] | None:
-    """The names of the migrations that the database has seen; None if it has no schema yet."""
+    """Return the names of the migrations applied to the database; None if it has no schema yet."""
     command = ["./database-client", "psql", "--no-psqlrc", "--tuples-only", "--no-align"]
     command += ["--command=SELECT name FROM migration ORDER BY _id"]
     environment = stack.environment() | {"PGCONNECT_TIMEOUT": "5"}
@@ -212,18 +215,21 @@ def migrations(stack: Stack) -> list[str] | None:
     if 'relation "migration" does not exist' in answer.stderr:
         return None
     raise StackError(
-        f"PostgreSQL does not answer for its migrations: {answer.stderr.strip()}\n"
-        "see 'invoke logs --service parsec-postgres'"
+        f"PostgreSQL does not list the migrations of its database: {answer.stderr.strip()}\nsee "
+        "'invoke logs --service parsec-postgres'"
     )
 
 
 def packaged(stack: Stack) -> list[str]:
-    """The names of the migrations that the server brings, oldest first."""
+    """Return the names of the migrations that the server contains, oldest first."""
     return schema.packaged()
 
 
 def trouble(stack: Stack, service: str) -> str | None:
-    """The state of a service that supervisord could not keep up; None while it runs or starts."""
+    """Return the state of a service that supervisord cannot keep up.
+
+    None while it runs or starts.
+    """
     if not is_up(stack):
         return "supervisord does not run"
     state = ask(stack, "getProcessInfo", service)["statename"]
@@ -231,7 +237,7 @@ def trouble(stack: Stack, service: str) -> str | None:
 
 
 def start_missing(stack: Stack, services: Iterable[str]) -> None:
-    """Start those of the services that supervisord has not running."""
+    """Start those of the services that do not run under supervisord."""
     for service in services:
         if ask(stack, "getProcessInfo", service)["statename"] in ("STOPPED", "EXITED", "FATAL"):
             ask(stack, "startProcess", service, False)
@@ -245,12 +251,12 @@ def stop(stack: Stack, services: Iterable[str]) -> None:
 
 
 def log_file(stack: Stack, service: str) -> Path:
-    """Where the service's output goes."""
+    """Return the file with the service's output."""
     return stack.folder / SERVICES[service].log
 
 
 def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
-    """The last lines that the service printed."""
+    """Return the last lines that the service printed."""
     try:
         text = log_file(stack, service).read_text(errors="replace")
     except FileNotFoundError:
@@ -259,7 +265,7 @@ def log_tail(stack: Stack, service: str, lines: int = 8) -> str:
 
 
 def services(stack: Stack) -> list[ServiceStatus]:
-    """All services with their state, health, address and version."""
+    """Return all services with their state, health, address and version."""
     from concurrent.futures import ThreadPoolExecutor
 
     states = dict.fromkeys(SERVICES, "stopped")
@@ -288,7 +294,7 @@ def services(stack: Stack) -> list[ServiceStatus]:
 
 
 def states_of(stack: Stack) -> dict[str, str]:
-    """The state of each service, as supervisord calls it."""
+    """Return the state of each service, as supervisord calls it."""
     try:
         found = ask(stack, "getAllProcessInfo")
     except StackError:
@@ -297,18 +303,18 @@ def states_of(stack: Stack) -> dict[str, str]:
 
 
 def paused(stack: Stack) -> list[str]:
-    """The services that somebody has paused: none, only containers know that."""
+    """Return no services: only containers can be paused."""
     return []
 
 
 def go_on(stack: Stack) -> None:
-    """Let paused services go on."""
+    """Resume paused services, of which there are none."""
 
 
 def tree_of_store(stack: Stack, path: str) -> str:
-    """What SeaweedFS's own tree holds at the path, as JSON; empty if nothing is there.
+    """Return SeaweedFS's file tree at the path, as JSON; empty if there is nothing.
 
-    Raises OSError if it does not say.
+    Raises OSError if there is no answer.
     """
     context = probes.trust_with(stack.folder / "custom-ca.crt", stack.folder / "parsec-s3-inner")
     connection = http.client.HTTPSConnection(
@@ -323,7 +329,7 @@ def tree_of_store(stack: Stack, path: str) -> str:
 
 
 def version(package: str) -> str:
-    """The version of a package of this environment; empty if it is not there."""
+    """Return the version of a package of this environment; empty if it is missing."""
     from importlib import metadata
 
     try:
@@ -333,7 +339,7 @@ def version(package: str) -> str:
 
 
 def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
-    """Print the logs of the services without secrets, and what comes after when following."""
+    """Print the services' logs without secrets, and new lines too if ``follow`` is set."""
     files = [log_file(stack, name) for name in names]
     present = [str(path) for path in files if path.exists()]
     if not present:
@@ -343,7 +349,7 @@ def follow_logs(stack: Stack, names: Iterable[str], follow: bool) -> None:
 
 
 def await_end(stack: Stack, seconds: float = 60) -> None:
-    """Wait until supervisord and all that it started have ended; StackError if they do not."""
+    """Wait until supervisord and all its children have ended; StackError if they do not."""
     deadline = time.monotonic() + seconds
     while is_up(stack):
         if time.monotonic() > deadline:
@@ -354,11 +360,11 @@ def await_end(stack: Stack, seconds: float = 60) -> None:
 
 
 def remove(stack: Stack) -> None:
-    """Remove what the flavour keeps outside the stack's folder: nothing."""
+    """Remove nothing: the flavour keeps nothing outside the stack's folder."""
 
 
 def orphans(stack: Stack) -> list[psutil.Process]:
-    """The processes that a supervisord of this stack started and that outlived it."""
+    """Return the processes that a supervisord of this stack started and that outlived it."""
     import psutil
 
     own = f"unix://{control_socket(stack)}"
@@ -377,7 +383,7 @@ def orphans(stack: Stack) -> list[psutil.Process]:
 
 
 def end_orphans(stack: Stack) -> None:
-    """End what a killed supervisord has left behind, gently first."""
+    """End the processes that a killed supervisord has left behind, gently first."""
     if not (stack.folder / "run").exists():
         return
     import psutil
@@ -404,7 +410,7 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def versions(stack: Stack) -> dict[str, str]:
-    """The versions of what a reader of the guide has installed, by program; empty so far."""
+    """Return the versions of what a reader of the guide has installed so far, by program."""
     found = {}
     places = f"venv/lib/python{sys.version_info.major}.*/site-packages"
     for program, package in packages().items():

@@ -1,7 +1,7 @@
-"""Which of the tested releases is the first to have each option of the server.
+"""Find the first of the tested releases that has each option of the server.
 
 ``python -m parsec_stack.option_releases`` installs every release of the matrix that runs on this
-Python into a folder of its own, reads its option table, and compares what it finds with
+Python into a folder of its own, reads its option table, and compares the result with
 docs/option-releases.json; ``--write`` writes that file.
 """
 
@@ -21,18 +21,18 @@ from parsec_stack.errors import StackError
 from parsec_stack.stack import DOCS, ROOT
 
 FILE = DOCS / "option-releases.json"
-# What pip says of a package that wants another Python.
+# pip's word for a package that needs another Python.
 OTHER_PYTHON = "Requires-Python"
 
 
 def matrix() -> list[str]:
-    """The tested releases, oldest first."""
+    """Return the tested releases, oldest first."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     return sorted(project["tool"]["parsec-stack"]["matrix"], key=Version)
 
 
 def options_of(release: str) -> list[str] | None:
-    """The flags of this release's options; None if it runs on another Python."""
+    """Return the flags of this release's options; None if it runs on another Python."""
     with tempfile.TemporaryDirectory(prefix="parsec-") as folder:
         venv.create(folder, with_pip=True)
         python = f"{folder}/bin/python"
@@ -49,7 +49,7 @@ def options_of(release: str) -> list[str] | None:
 
 
 def first_releases(tables: dict[str, list[str]]) -> dict[str, str]:
-    """From each flag to the first of these releases that has it; the releases come oldest first."""
+    """Return for each flag the first release that has it; the releases come oldest first."""
     first: dict[str, str] = {}
     for release, flags in tables.items():
         for flag in flags:
@@ -58,12 +58,12 @@ def first_releases(tables: dict[str, list[str]]) -> dict[str, str]:
 
 
 def generate() -> str:
-    """The text of the file."""
+    """Return the text of the file."""
     tables = {}
     for release in matrix():
         flags = options_of(release)
         if flags is None:
-            print(f"{release}: runs on another Python, not looked at")
+            print(f"{release}: runs on another Python, skipped")
         else:
             print(f"{release}: {len(flags)} options")
             tables[release] = flags
@@ -71,7 +71,7 @@ def generate() -> str:
 
 
 def main() -> None:
-    """Compare the file with what the releases say, or write it."""
+    """Compare the file with the releases, or write it."""
     try:
         text = generate()
     except StackError as error:
@@ -80,7 +80,7 @@ def main() -> None:
         FILE.write_text(text)
     elif text != FILE.read_text():
         command = "nox -s option-releases -- --write"
-        sys.exit(f"error: {FILE.relative_to(ROOT)} is not what the releases say: run '{command}'")
+        sys.exit(f"error: {FILE.relative_to(ROOT)} does not match the releases: run '{command}'")
 
 
 if __name__ == "__main__":

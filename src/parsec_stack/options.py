@@ -1,7 +1,7 @@
 """The settings that the installed Parsec server really reads, from its own option table.
 
-The table is the click command behind ``parsec run``; its help text leaves some options out, so
-it is never the source. ``python -m parsec_stack.options`` prints it as JSON.
+The table is the click command behind ``parsec run``. Its help text leaves some options out, so it
+is never the source. ``python -m parsec_stack.options`` prints the table as JSON.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import click
 
-# The server takes these two from its environment, and then uses 1 and 7 all the same: only the
-# command-line options work.
+# The server reads these two from its environment but still uses 1 and 7: only the command-line
+# options work.
 WITHOUT_EFFECT = frozenset({"PARSEC_DB_MIN_CONNECTIONS", "PARSEC_DB_MAX_CONNECTIONS"})
 
-# Further options, as on the command line, which every subcommand reads beside its table.
+# Further options, written as on the command line, which every subcommand reads besides its table.
 COMMAND_LINE = "PARSEC_CMD_ARGS"
 
 
@@ -28,8 +28,8 @@ COMMAND_LINE = "PARSEC_CMD_ARGS"
 class Option:
     """One option of ``parsec run``.
 
-    ``variable`` is None where the environment cannot set it, and ``shown`` tells whether the
-    server's own help names it. ``kind`` says what values there are. ``help`` keeps its lines.
+    ``variable`` is None if the environment cannot set it, ``shown`` tells whether the server's own
+    help names it, ``kind`` describes the possible values, and ``help`` keeps its lines.
     """
 
     flag: str
@@ -43,12 +43,12 @@ class Option:
 
 @cache
 def server_options() -> tuple[Option, ...]:
-    """Every option of the installed server, in the order of its table."""
+    """Return every option of the installed server, in the order of its table."""
     return tuple(describe(parameter) for parameter in parameters())
 
 
 def parameters() -> Iterator[click.Option]:
-    """The rows of the server's option table."""
+    """Yield the rows of the server's option table."""
     import click
     from parsec.cli import cli
 
@@ -58,7 +58,7 @@ def parameters() -> Iterator[click.Option]:
 
 
 def describe(parameter: click.Option) -> Option:
-    """An option of the click command as the guide names it."""
+    """Return an option of the click command as the guide names it."""
     variable = parameter.envvar if isinstance(parameter.envvar, str) else None
     return Option(
         flag=max(parameter.opts, key=len),
@@ -72,7 +72,7 @@ def describe(parameter: click.Option) -> Option:
 
 
 def kind_of(parameter: click.Option) -> str:
-    """What values the option takes, in words; empty for any text."""
+    """Return a description of the option's values; empty for any text."""
     import click
 
     if parameter.is_flag or isinstance(parameter.type, click.types.BoolParamType):
@@ -91,7 +91,7 @@ def kind_of(parameter: click.Option) -> str:
 
 
 def default_of(value: object) -> str:
-    """A default as one would type it; empty where there is none."""
+    """Return a default as one would type it; empty if there is none."""
     if value in (None, "") or callable(value) or "UNSET" in repr(value):
         return ""
     if isinstance(value, list | tuple):
@@ -100,13 +100,13 @@ def default_of(value: object) -> str:
 
 
 def variables() -> frozenset[str]:
-    """The environment variables that the server reads."""
+    """Return the environment variables that the server reads."""
     table = {option.variable for option in server_options() if option.variable}
     return frozenset({COMMAND_LINE, *table})
 
 
 def refusal(variable: str, value: str) -> str:
-    """Why the server refuses the value of this variable; empty if it takes it."""
+    """Return why the server refuses the value of this variable; empty if it accepts it."""
     import click
     from parsec.cli import cli
 

@@ -1,7 +1,7 @@
-"""What in a folder is a stack's own: by its record alone, never by a name.
+"""Decide what in a folder is a stack's own: only by its record, never by a name.
 
-A folder becomes a stack's when it is new or empty, and the record, ``.stack.json``, says so.
-Only there does any task write, and only what the tasks and their services have made is removed.
+A folder becomes a stack's if it is new or empty, and the record, ``.stack.json``, says so. Tasks
+write only there, and remove only what the tasks and their services have made.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from parsec_stack.errors import StackError
 from parsec_stack.services import KEY_GROUPS
 from parsec_stack.stack import LOCK, RECORD, Stack, digest
 
-# Where setup-tls.sh notes the certificates that it has made.
+# setup-tls.sh notes the certificates there that it has made.
 ISSUED = "issued-certificates.txt"
-# What the guide's blocks and services make, by patterns; what else lies beside it is not ours.
+# Patterns of what the guide's blocks and services make; whatever else is beside it is not ours.
 MADE = (
     *("data/postgres", "data/postgres.new", "data/s3", "data/mail"),
     *("log/*.log", "log/*.log.[0-9]*", "run/supervisor*", "run/nginx", "run/*.sock"),
@@ -35,14 +35,14 @@ MADE = (
     *("made/postgres", "made/s3", "parsec.dump", "parsec.[0-9]*.dump", "migrate.log"),
     *(ISSUED, ".setup-tls.*", LOCK),
 )
-# The folders in which these lie; they go when they are empty.
+# The folders that contain these; they are removed when they are empty.
 FOLDERS = ("data", "log", "made", "run", "secrets")
 # The names of keys and certificates (setup-tls.sh).
 CERTIFIED = ("custom-ca", *KEY_GROUPS)
 
 
 def enter(stack: Stack, *, creates: bool) -> None:
-    """See that a task may write into the stack's folder; make the folder if it ``creates`` one.
+    """Check that a task may write into the stack's folder; make it if the task ``creates`` stacks.
 
     Raises StackError for a folder that is no stack's, without having touched it.
     """
@@ -59,13 +59,13 @@ def enter(stack: Stack, *, creates: bool) -> None:
 
 
 def require_writable(stack: Stack) -> None:
-    """Raise StackError unless this user may write into the stack's folder."""
+    """Raise StackError if this user may not write into the stack's folder."""
     if not os.access(stack.folder, os.W_OK | os.X_OK):
         raise StackError(f"you may not write in {stack.folder}: choose another with --stack")
 
 
 def require(stack: Stack) -> None:
-    """Raise StackError unless there is a stack in the folder, by its record."""
+    """Raise StackError if the folder has no stack's record."""
     if not stack.state:
         raise StackError(
             f"there is no stack in {stack.folder}: run 'invoke tls adminToken up' first"
@@ -73,7 +73,7 @@ def require(stack: Stack) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise StackError if the folder holds anything."""
+    """Raise StackError if the folder contains anything."""
     if not folder.is_dir():
         return
     try:
@@ -82,14 +82,14 @@ def refuse_foreign(folder: Path) -> None:
         raise StackError(f"you may not read {folder}: choose another with --stack") from None
     if strange:
         raise StackError(
-            f"{folder} is no stack that these tasks have made, and holds other files "
-            f"({strange[0]}{', ...' if strange[1:] else ''}): "
-            "choose an empty or new folder with --stack or STACK_DIR"
+            f"{folder} is no stack that these tasks have made, and contains other files "
+            f"({strange[0]}{', ...' if strange[1:] else ''}): choose an empty or new folder with "
+            "--stack or STACK_DIR"
         )
 
 
 def record(stack: Stack) -> None:
-    """Note that the folder is the stack's, and which flavour, ports and names it has."""
+    """Record that the folder is the stack's, with its flavour, ports and names."""
     own: dict[str, Any] = {
         "flavour": stack.flavour,
         "port_offset": stack.port_offset,
@@ -99,17 +99,17 @@ def record(stack: Stack) -> None:
         "names": stack.names,
     }
     if stack.state.get("running"):
-        # Where its services have been started, until they are stopped.
+        # Where its services were started, until they are stopped.
         own["folder"] = stack.state.get("folder", own["folder"])
     if stack.state and "folder" not in stack.state:
-        # Made when nobody noted yet which certificates are the stack's own.
+        # Made when the certificates that are the stack's own were not recorded yet.
         own["older"] = True
     if any(stack.state.get(name) != value for name, value in own.items()):
         stack.remember(**own)
 
 
 def remove(stack: Stack) -> list[str]:
-    """Delete what the stack has put into its folder; the names of what stays."""
+    """Delete what the stack has put into its folder; return the names of what stays."""
     for path in list(made(stack)):
         delete(path)
     for name in FOLDERS:
@@ -118,22 +118,22 @@ def remove(stack: Stack) -> list[str]:
     delete(stack.folder / RECORD)
     stack.state.clear()
     if not kept:
-        # Where it lies only root may remove it, if root made it for its account.
+        # If root made the folder for its account, only root may remove it from its place.
         with suppress(OSError):
             stack.folder.rmdir()
     return kept
 
 
 def made(stack: Stack) -> Iterator[Path]:
-    """All that is the stack's own in its folder, but for the record."""
+    """Yield everything in the folder that is the stack's own, except the record."""
     for path in named(stack):
-        # The tasks make no links: what lies behind one is somebody's own arrangement.
+        # The tasks make no links, so what is behind one was arranged by somebody else.
         if not path.is_symlink() and not path.parent.is_symlink():
             yield path
 
 
 def named(stack: Stack) -> Iterator[Path]:
-    """Where the stack's own things lie."""
+    """Yield the paths of the stack's own things."""
     for pattern in MADE:
         yield from stack.folder.glob(pattern)
     for name, installed in stack.state.get("artifacts", {}).items():
@@ -149,7 +149,7 @@ def named(stack: Stack) -> Iterator[Path]:
 
 
 def fingerprints(folder: Path) -> set[str]:
-    """The names and fingerprints of the certificates that setup-tls.sh has made here."""
+    """Return the names and fingerprints of the certificates that setup-tls.sh has made here."""
     try:
         lines = (folder / ISSUED).read_text().splitlines()
     except FileNotFoundError:
@@ -158,7 +158,7 @@ def fingerprints(folder: Path) -> set[str]:
 
 
 def is_issued(stack: Stack, name: str, issued: Iterable[str]) -> bool:
-    """Is this certificate, with its key, of the stack's own making? So is a key without one."""
+    """Return whether the stack made this certificate and its key, or a key without one."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -176,7 +176,7 @@ def is_issued(stack: Stack, name: str, issued: Iterable[str]) -> bool:
 
 
 def is_signed_by(ca_file: Path, certificate: object) -> bool:
-    """Has this CA signed the certificate?"""
+    """Return whether this CA has signed the certificate."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
@@ -190,7 +190,7 @@ def is_signed_by(ca_file: Path, certificate: object) -> bool:
 
 
 def delete(path: Path) -> None:
-    """Delete the file or folder, if it is there."""
+    """Delete the file or folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -198,6 +198,6 @@ def delete(path: Path) -> None:
 
 
 def delete_empty(folder: Path) -> None:
-    """Delete the folder unless it holds something, or is a link to another."""
+    """Delete the folder unless it contains something, or is a link to another."""
     if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
         folder.rmdir()

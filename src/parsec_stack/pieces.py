@@ -1,8 +1,8 @@
 """Find secrets in a text by their pieces, whatever breaks them: lines, a terminal's frames.
 
-A piece is of eight or more characters. Of what a generator has made every piece counts. Of a
-password that somebody chose only those count that are no words: whoever chose ``database-2024``
-still wants to read of databases.
+A piece has eight or more characters. Every piece of a generated secret counts. Of a password that
+somebody chose, only pieces that are not words count: whoever chose ``database-2024`` still wants to
+read about databases.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
-# The shortest piece. Hexadecimal digits of something else are equal to one by chance, once in some
-# megabytes of them, and are hidden for nothing.
+# The length of the shortest piece. Other hexadecimal digits equal one by chance once in some
+# megabytes of them, and are then hidden unnecessarily.
 SIZE = 8
-# So many are not equal by chance.
+# So many characters do not match by chance.
 SURE = 12
-# Every piece holds so many characters from each place of the text whose number divides by STEP.
+# Every piece contains PROBE characters that start at a multiple of STEP in the text.
 STEP, PROBE = 4, 5
-# What may stand between the characters of a secret: blanks, line ends, what compose puts before a
-# line, a terminal's sequences and frames; these as they are, or as JSON and Python write them.
+# What may stand between the characters of a secret: blanks, line ends, the prefix that compose puts
+# before a line, a terminal's escape sequences and frames; as they are, or as JSON and Python write
+# them.
 BETWEEN = re.compile(
     r"(?:\n[\w.-]+ +\| |\s|\x1b\[[0-?]*[ -/]*[@-~]|[\u2500-\u257f]|\\[nrt]"
     r"|\\(?:u00|x)1b\[[0-?]*[ -/]*[@-~]|\\u25[0-7][0-9a-f])+",
     re.IGNORECASE,
 )
 HEX = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
-# Words change between small letters, capitals and digits less often in one piece.
+# In one piece, words change less often between small letters, capitals and digits.
 CHANGES = 3
 
 
@@ -35,14 +36,14 @@ class Pieces:
     """The pieces of some secrets."""
 
     def __init__(self) -> None:
-        # From each piece of the shortest length, and from each whole secret, to its origin.
+        # The origin of each piece of the shortest length, and of each whole secret.
         self.pieces: dict[str, str] = {}
         self.wholes: dict[str, str] = {}
         self.probes: set[str] = set()
         self.public: set[str] = set()
 
     def add(self, secret: str, origin: str, *, generated: bool = False) -> None:
-        """Know this secret; every piece of it if it is ``generated``, or looks so."""
+        """Add a secret, with all its pieces if it is ``generated`` or looks so."""
         text = BETWEEN.sub("", secret)
         if len(text) < SIZE:
             return
@@ -54,23 +55,29 @@ class Pieces:
                 self.probes.update(piece[start : start + PROBE] for start in range(STEP))
 
     def ignore(self, text: str) -> None:
-        """What stands in this text is no secret, whatever else it may be a piece of."""
+        """Treat what stands in this text as no secret, whatever else it may be a piece of."""
         self.public.update(windows(BETWEEN.sub("", text)))
 
     def origin_in(self, text: str) -> str:
-        """Where a secret comes from of which the text surely holds a piece; empty if of none."""
+        """Return the origin of a secret of which the text certainly contains a piece.
+
+        Empty if none.
+        """
         flat = BETWEEN.sub("", text)
         found = (flat[start:end] for start, end in self.spans(flat))
         return next(filter(None, map(self.origin_of, found)), "")
 
     def origin_of(self, found: str) -> str:
-        """Where this comes from, if it is a whole secret or surely a piece of one."""
+        """Return the origin of a whole secret or of what is certainly a piece of one.
+
+        Empty if neither.
+        """
         if len(found) >= SURE and found[:SIZE] in self.pieces:
             return self.pieces[found[:SIZE]]
         return next((origin for whole, origin in self.wholes.items() if whole in found), "")
 
     def hide(self, text: str, instead: str) -> str:
-        """The text with ``instead`` in the place of each piece; what breaks a piece stays."""
+        """Return the text with ``instead`` in the place of each piece; keep what breaks a piece."""
         runs = list(unbroken(text))
         flat = "".join(text[start:end] for start, end in runs)
         starts = [0]
@@ -88,7 +95,7 @@ class Pieces:
         return "".join([*shown, text[done:]])
 
     def spans(self, flat: str) -> list[tuple[int, int]]:
-        """Where known pieces begin and end in a text without breaks, in order, none overlapping."""
+        """Return the ordered, disjoint spans of known pieces in a text without breaks."""
         merged: list[tuple[int, int]] = []
         for start, end in sorted([*self.spans_of_pieces(flat), *self.spans_of_wholes(flat)]):
             if merged and start <= merged[-1][1]:
@@ -98,7 +105,7 @@ class Pieces:
         return merged
 
     def spans_of_pieces(self, flat: str) -> Iterator[tuple[int, int]]:
-        """Every place of a piece of the shortest length."""
+        """Yield the span of every known piece of the shortest length."""
         probes = self.probes
         for place in range(0, len(flat) - PROBE + 1, STEP):
             if flat[place : place + PROBE] in probes:
@@ -112,7 +119,7 @@ class Pieces:
                 yield start, start + SIZE
 
     def spans_of_wholes(self, flat: str) -> Iterator[tuple[int, int]]:
-        """Every place of a whole secret."""
+        """Yield the span of every whole secret."""
         for whole in self.wholes:
             start = -1 if self.public.issuperset(windows(whole)) else flat.find(whole)
             while start >= 0:
@@ -121,12 +128,12 @@ class Pieces:
 
 
 def windows(text: str) -> Iterator[str]:
-    """Every piece of the shortest length."""
+    """Yield every piece of the shortest length."""
     return (text[start : start + SIZE] for start in range(len(text) - SIZE + 1))
 
 
 def unbroken(text: str) -> Iterator[tuple[int, int]]:
-    """Where the runs of the text begin and end between which something may break a secret."""
+    """Yield where the runs of the text begin and end between which something may break a secret."""
     start = 0
     for gap in BETWEEN.finditer(text):
         yield start, gap.start()
@@ -135,11 +142,11 @@ def unbroken(text: str) -> Iterator[tuple[int, int]]:
 
 
 def changes(piece: str) -> int:
-    """How often the piece changes between small letters, capitals and digits."""
+    """Return how often the piece changes between small letters, capitals and digits."""
     kinds = [kind(character) for character in piece if character.isalnum()]
     return sum(before != after for before, after in pairwise(kinds))
 
 
 def kind(character: str) -> str:
-    """Is it a digit, a capital or a small letter?"""
+    """Return whether the character is a digit, a capital or a small letter."""
     return "digit" if character.isdigit() else "capital" if character.isupper() else "small"

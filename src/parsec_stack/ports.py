@@ -1,4 +1,4 @@
-"""The ports of this machine: which a stack takes, and who holds one."""
+"""The ports of this machine: which ones a stack uses, and who holds one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from parsec_stack.stack import Stack
 
 
 def of_services(stack: Stack) -> Iterator[tuple[str, int]]:
-    """Every named port of the stack, with the name of its service."""
+    """Yield every named port of the stack, with the name of its service."""
     for name, service in SERVICES.items():
         for port in service.ports:
             yield name, stack.ports[port.name]
 
 
 def holder(port: int) -> str:
-    """The process that listens on the port, as far as this user may see it."""
+    """Return the process that listens on the port, as far as this user may see it."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""What root does with a stack: hand it to its account, become that, and go on as it."""
+"""What root does with a stack: give it to the stack's account and continue as that account."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from parsec_stack.account import Account
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT, Stack
 
-# What the account has to come to, and what it has to read there.
+# The folders that the account must reach and read.
 NEEDED = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
 READ = (*NEEDED, ARTIFACTS, DOCS, Path(sys.executable))
 
 
 def user_of(stack: Stack) -> Account | None:
-    """Whom root becomes for the stack; None for whoever is not root, and with Docker."""
+    """Return whom root becomes for the stack.
+
+    None with Docker, and for any other user than root.
+    """
     if not account.is_root() or stack.flavour != "native":
         return None
     return account.chosen(stack.folder)
@@ -35,17 +38,17 @@ def require_private(stack: Stack) -> None:
 
 
 def reclaim(folder: Path) -> None:
-    """Make an empty folder root's: a native stack that was destroyed leaves its account's."""
+    """Give an empty folder back to root; a destroyed native stack leaves its account's."""
     if folder.is_dir() and not any(folder.iterdir()):
         os.chown(folder, 0, 0)
         folder.chmod(0o700)
 
 
 def drop(stack: Stack, *, writes: bool, stops: bool) -> None:
-    """As root, become the account of the stack's services, whose the folder is from then on.
+    """If this is root, become the account of the stack's services, and give it the folder.
 
-    What root itself runs, as older versions did, root ends. Raises StackError if it is to be
-    started.
+    Services that root itself runs, as in older versions, are ended by root. Raises StackError if a
+    task would start them.
     """
     from parsec_stack import native
 
@@ -59,10 +62,10 @@ def drop(stack: Stack, *, writes: bool, stops: bool) -> None:
             if stops:
                 return
             raise StackError(
-                f"root runs the services of the stack in {stack.folder}: 'invoke down' ends them, "
-                f"after that {becomes.pw_name} runs them"
+                f"root runs the services of the stack in {stack.folder}: run 'invoke down' to end "
+                f"them; after that {becomes.pw_name} runs them"
             )
-    # Read while this may still keep what it has read.
+    # Read now, while this process may still write the cache.
     cache.load(DOCS)
     account.open_way(becomes, [stack.folder, *NEEDED])
     require_readable(becomes)
@@ -70,15 +73,18 @@ def drop(stack: Stack, *, writes: bool, stops: bool) -> None:
         account.give(stack.folder, becomes)
     account.become(becomes)
     if writes:
-        say(f"as {becomes.pw_name}, for root runs no services ({account.VARIABLE} names another)")
+        say(
+            f"as {becomes.pw_name}, because no service runs as root ({account.VARIABLE} names "
+            "another account)"
+        )
 
 
 def require_readable(becomes: Account) -> None:
-    """Raise StackError if the account may not read what every task needs."""
+    """Raise StackError if the account cannot read what every task needs."""
     with account.acting_as(becomes):
         closed = [path for path in READ if not os.access(path, os.R_OK | os.X_OK)]
     if closed:
         raise StackError(
-            f"{becomes.pw_name}, as whom root's services run, may not read {closed[0]}: "
-            f"let others read by 'chmod -R o+rX {closed[0]}'"
+            f"{becomes.pw_name}, the account of the services that root starts, may not read "
+            f"{closed[0]}: let others read it with 'chmod -R o+rX {closed[0]}'"
         )

@@ -1,4 +1,7 @@
-"""Is a service ready? One quick question to each, as a client would ask it; never a wait."""
+"""Find out whether a service is ready by one quick question, as a client would ask it.
+
+Nothing here waits.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from parsec_stack import inbox, ownership
 from parsec_stack.services import SERVICES
 from parsec_stack.stack import Stack
 
-# How long a service may take over one answer, in seconds.
+# How many seconds a service may take for one answer.
 TIMEOUT = 2.0
 
 # PostgreSQL's protocol: the request for TLS, and the message that begins a session with the names
@@ -20,26 +23,26 @@ TIMEOUT = 2.0
 TLS_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 STARTUP = b"\0\0\0\x25\0\3\0\0user\0parsec\0database\0parsec\0\0"
 
-# How a certificate ends in a file.
+# The last line of a certificate in a file.
 END = "-----END CERTIFICATE-----"
-# The one that may be of another CA.
+# The only certificate that may come from another CA.
 PROXY_CERTIFICATE = "parsec-proxy.crt"
 
 
 @cache
 def trust(ca_file: Path) -> ssl.SSLContext:
-    """A TLS client context that trusts this CA alone; or, of the proxy, this certificate alone."""
+    """Return a TLS client context that trusts only this CA, or this certificate of the proxy."""
     if ca_file.name != PROXY_CERTIFICATE:
         return ssl.create_default_context(cafile=str(ca_file))
     context = ssl.create_default_context(cadata=first_of(ca_file))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # It may be for other names than that by which this machine calls itself.
+    # The certificate may lack the name that this machine uses for itself.
     context.check_hostname = False
     return context
 
 
 def proxy_trust(stack: Stack) -> Path:
-    """By what the proxy's certificate is judged: our CA, or itself where another CA's is there."""
+    """Return what to judge the proxy's certificate by: our CA, or itself if it is another CA's."""
     ca_file, own = stack.ca_file, stack.folder / PROXY_CERTIFICATE
     times = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (ca_file, own))
     return own if of_another_ca(ca_file, own, times) else ca_file
@@ -47,7 +50,7 @@ def proxy_trust(stack: Stack) -> Path:
 
 @cache
 def of_another_ca(ca_file: Path, own: Path, times: tuple[int, ...]) -> bool:
-    """Is this a certificate, and not of this CA? ``times`` is when they were written."""
+    """Return whether this is a certificate of another CA; ``times`` is when both were written."""
     from cryptography import x509
 
     try:
@@ -57,12 +60,12 @@ def of_another_ca(ca_file: Path, own: Path, times: tuple[int, ...]) -> bool:
 
 
 def first_of(certificate: Path) -> str:
-    """The service's own certificate in the file; after it may come those that vouch for it."""
+    """Return the service's own certificate in the file, which those of its issuers may follow."""
     return "".join(certificate.read_text().partition(END)[:2])
 
 
 def trust_with(ca_file: Path, pair: Path) -> ssl.SSLContext:
-    """A TLS client context that trusts this CA, and shows the certificate of this pair."""
+    """Return a TLS client context that trusts this CA and shows the certificate of this pair."""
     context = ssl.create_default_context(cafile=str(ca_file))
     context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
     return context
@@ -75,7 +78,10 @@ def status(
     headers: dict[str, str] | None = None,
     timeout: float = TIMEOUT,
 ) -> int | None:
-    """The HTTP status that the service on this port of this machine answers; None if none."""
+    """Return the HTTP status that the service on this port of this machine answers.
+
+    None if none.
+    """
     connection: http.client.HTTPConnection
     try:
         if ca_file:
@@ -95,7 +101,7 @@ def status(
 
 
 def listens(port: int) -> bool:
-    """Does anything accept connections on this port of this machine?"""
+    """Return whether anything accepts connections on this port of this machine."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT):
             return True
@@ -104,7 +110,7 @@ def listens(port: int) -> bool:
 
 
 def greets(port: int, ca_file: Path) -> bool:
-    """Does an SMTP server greet over TLS? Service ready is 220 (RFC 5321, section 4.2)."""
+    """Return whether an SMTP server greets over TLS with 220, service ready (RFC 5321, 4.2)."""
     try:
         with (
             socket.create_connection(("localhost", port), timeout=TIMEOUT) as connection,
@@ -116,7 +122,7 @@ def greets(port: int, ca_file: Path) -> bool:
 
 
 def catches_mail(stack: Stack) -> bool:
-    """Is the mail catcher ready, and its inbox open to who has the login?"""
+    """Return whether the mail catcher is ready, and its inbox accepts the login."""
     ca_file = stack.ca_file
     headers = inbox.login(stack)
     return greets(stack.ports["SMTP"], ca_file) and (
@@ -125,9 +131,9 @@ def catches_mail(stack: Stack) -> bool:
 
 
 def shows(port: int, certificate: Path, request: bytes = b"") -> bool | None:
-    """Does the service on this port show the certificate of this file? None if it shows none.
+    """Return whether the service on this port shows this file's certificate; None if it shows none.
 
-    ``request`` is what asks the service for TLS, if that does not begin by itself.
+    ``request`` asks the service for TLS, if TLS does not begin by itself.
     """
     try:
         own = ssl.PEM_cert_to_DER_cert(first_of(certificate))
@@ -154,16 +160,16 @@ def shown_by(plain: socket.socket) -> bytes | None:
 
 
 def shows_its_own(stack: Stack, service: str) -> bool | None:
-    """Does the service show the certificate of its file, or one that it read before?"""
+    """Return whether the service shows the certificate in its file, not one that it read before."""
     port = stack.ports[SERVICES[service].shown]
     request = TLS_REQUEST if service == "parsec-postgres" else b""
     return shows(port, stack.folder / f"{service}.crt", request)
 
 
 def asks_for_password(port: int, ca_file: Path) -> bool:
-    """Does a PostgreSQL that the CA vouches for ask for the password?
+    """Return whether a PostgreSQL that the CA vouches for asks for the password.
 
-    While it starts it answers by an error instead. It is told no password.
+    While PostgreSQL starts, it answers with an error instead. No password is sent.
     """
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as plain:
@@ -178,9 +184,9 @@ def asks_for_password(port: int, ca_file: Path) -> bool:
 
 
 def serves_parsec(port: int, ca_file: Path) -> bool:
-    """Does a Parsec server answer that reaches its database?
+    """Return whether a Parsec server answers that reaches its database.
 
-    An organization that does not exist is answered by 404 after a look into the database.
+    For an organization that does not exist it answers 404, after it has looked into the database.
     """
     headers = {"Api-Version": "5.3", "Content-Type": "application/msgpack"}
     return status(port, "/anonymous/NoSuchOrganization", ca_file, headers) == 404

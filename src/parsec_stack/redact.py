@@ -19,21 +19,21 @@ HIDDEN = "[redacted]"
 PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----).*?(-----END [A-Z0-9 ]+-----)", re.DOTALL)
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 AUTHORIZATION = re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", re.IGNORECASE)
-# Whoever has the last part of such a link is the one who was invited. It also occurs
+# Whoever has the last part of such a link counts as the invited person. It also occurs
 # percent-encoded, in HTML, in JSON and in mails.
 LINK = re.compile(
     r"\ba(?:=3D|=|%3D)(?:bootstrap|claim)_\w+(?:&amp;|&|%26|\\u0026)p(?:=3D|=|%3D)([\w-]{8,})"
 )
-# Variables whose values are secrets, by their names.
+# The names of variables whose values are secrets.
 SECRET_NAME = re.compile(r"TOKEN|SECRET|SEED|PASSWORD|PASSPHRASE|CREDENTIAL|_KEY$")
 # Shorter values are words and numbers of the guide rather than secrets.
 MIN_LENGTH = 8
-# A key file is one secret by lines.
+# Each line of a key file is a secret.
 KEY_LINE = re.compile(r"^[A-Za-z0-9+/=]{16,}$", re.MULTILINE)
 
 
 class Redactor:
-    """Knows the secrets that lie in a folder; those that are made later, too."""
+    """Hides the secrets that are in a folder, including those that are made later."""
 
     def __init__(self, folder: Path, public: Iterable[str] = ()) -> None:
         """Look into this folder; what is part of the ``public`` texts is no secret."""
@@ -45,7 +45,7 @@ class Redactor:
         self.learn(os.environ)
 
     def __call__(self, text: str) -> str:
-        """The text without secrets, nor pieces of any."""
+        """Return the text without secrets and pieces of secrets."""
         self.look()
         for token in LINK.findall(text):
             self.add(token, "a link", generated=True)
@@ -55,17 +55,17 @@ class Redactor:
         return AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
 
     def leak(self, text: str) -> str:
-        """Where a secret comes from that the text holds, if only in pieces; empty if none."""
+        """Return the origin of a secret that the text contains, even in pieces; empty if none."""
         return self.pieces.origin_in(text)
 
     def learn(self, environment: Mapping[str, str]) -> None:
-        """Know the secrets among these variables, too."""
+        """Add the secrets among these variables."""
         for name, value in environment.items():
             if SECRET_NAME.search(name):
                 self.add(value, name)
 
     def add(self, value: str, origin: str, *, generated: bool = False) -> None:
-        """Know this secret in all its forms; every piece of it if it is ``generated``."""
+        """Add this secret in all its forms, with every piece of it if it is ``generated``."""
         if len(value) >= MIN_LENGTH and value not in self.public:
             for form in forms(value):
                 self.pieces.add(form, origin, generated=generated)
@@ -76,33 +76,33 @@ class Redactor:
             stamp = path.stat().st_mtime_ns
             if self.seen.get(path) != stamp:
                 self.seen[path] = stamp
-                if path.suffix in (".crt", ".csr"):  # it tells a part of what its key's file holds
+                if path.suffix in (".crt", ".csr"):  # it contains a part of its key's file
                     self.pieces.ignore(path.read_text(errors="replace"))
                     continue
                 for value in values(path):
                     self.add(value, path.name, generated=path.suffix == ".key")
 
     def files(self) -> Iterator[Path]:
-        """Where the guide's steps put secrets, and the certificates."""
+        """Yield the files in which the guide's steps put secrets, and the certificates."""
         for pattern in ("*.env", "*.key", "*.crt", "*.csr", "secrets/*"):
             yield from (path for path in self.folder.glob(pattern) if path.is_file())
 
 
 def of_stack(stack: Stack) -> Redactor:
-    """What knows the secrets of a stack; what the guide's files say themselves is none."""
+    """Return what hides the secrets of a stack; what the guide's files themselves say is none."""
     return Redactor(stack.folder, [path.read_text() for path in ARTIFACTS.iterdir()])
 
 
 def forms(value: str) -> Iterator[str]:
-    """The secret as it is, and encoded: for URLs, JSON, HTML, in hex and base64."""
-    raw = os.fsencode(value)  # a process's environment may hold any bytes
+    """Yield the secret as it is, and encoded for URLs, JSON, HTML, in hex and in base64."""
+    raw = os.fsencode(value)  # a process's environment may contain any bytes
     yield value
     yield quote(raw)
     yield quote(raw, safe="")
     yield json.dumps(value)[1:-1]
     yield html.escape(value)
     yield raw.hex()
-    # Where base64 begins to count is not known: three ways to cut the bytes into sixes.
+    # It is unknown where base64 begins to count, so the bytes are cut in all three ways.
     for shift in range(3):
         encoded = base64.b64encode(bytes(shift) + raw).decode()
         whole = encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
@@ -111,7 +111,11 @@ def forms(value: str) -> Iterator[str]:
 
 
 def values(path: Path) -> Iterator[str]:
-    """The secrets of an env file, the strings of a JSON file, the lines of a key, else the text."""
+    """Yield the secrets of a file.
+
+    These are the values of an env file, the strings of a JSON file, the lines of a key, or else the
+    whole text.
+    """
     text = path.read_text(errors="replace")
     if path.name.endswith(".env"):
         pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
@@ -131,7 +135,7 @@ def values(path: Path) -> Iterator[str]:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """All strings within parsed JSON."""
+    """Yield all strings within parsed JSON."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What one release of the Parsec server brings, and what is new in another.
+"""What one release of the Parsec server contains, and how another one differs.
 
-``python -m parsec_stack.release`` prints it of the installed server, as JSON.
+``python -m parsec_stack.release`` prints this for the installed server, as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parsec_stack.options import server_options
 
 @dataclass(frozen=True)
 class Release:
-    """One release: ``version`` and ``python`` (what it requires) as its package says them.
+    """One release; ``version`` and ``python`` (what it requires) are as its package says.
 
     ``options`` maps each option of ``parsec run`` to what is known of it, ``migrations`` names
     those of the database, oldest first.
@@ -30,7 +30,7 @@ class Release:
 
     @classmethod
     def installed(cls) -> Release:
-        """The server of this environment."""
+        """Return the server of this environment."""
         migrations = schema.packaged()
         about = metadata.metadata("parsec-cloud")
         options = {option.flag: asdict(option) for option in server_options()}
@@ -38,12 +38,12 @@ class Release:
 
     @classmethod
     def from_json(cls, text: str) -> Release:
-        """The release that was printed."""
+        """Return the release that was printed as JSON."""
         return cls(**json.loads(text))
 
 
 def review(before: Release, after: Release) -> Iterator[str]:
-    """What somebody should look at who goes from one release to the other, line by line."""
+    """Yield what to review when going from one release to the other, line by line."""
     old, new = before.options, after.options
     yield from (f"option added: {describe(new[flag])}" for flag in sorted(new.keys() - old.keys()))
     yield from (
@@ -65,13 +65,13 @@ def review(before: Release, after: Release) -> Iterator[str]:
 
 
 def describe(option: dict[str, Any]) -> str:
-    """An option with its variable and its default."""
+    """Return an option with its variable and its default."""
     default = "required" if option["required"] else f"default {shown(option['default'])}"
     return f"{option['flag']} ({option['variable'] or 'no variable'}, {default})"
 
 
 def shown(value: object) -> str:
-    """A value as one line."""
+    """Return a value as one line."""
     return str(value) if value not in (None, "") else "none"
 
 

@@ -1,4 +1,4 @@
-"""The database's schema: which migrations a Parsec server brings, and which a database lacks."""
+"""The database's schema: the migrations of a Parsec server, and those that a database lacks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from parsec_stack import migrations
 from parsec_stack.errors import StackError
 
-# Prints the migrations of the Python that runs it.
+# It prints the migrations of the Python that runs it.
 PROGRAM = Path(migrations.__file__)
 
 
 def packaged() -> list[str]:
-    """The names of the migrations in the installed server, oldest first."""
+    """Return the names of the migrations in the installed server, oldest first."""
     if found := migrations.names():
         return found
     raise StackError("the Parsec server is not installed: run the README's first command again")
 
 
 def pending(applied: Iterable[str], known: list[str]) -> list[str]:
-    """The migrations that the server knows and the database lacks.
+    """Return the migrations that the server knows and the database lacks.
 
-    Raises StackError when the database is newer than the server: the server itself would start
-    on it and fail later, and there is no way back.
+    Raises StackError if the database is newer than the server: the server itself would start on it
+    and fail later, and there is no way back.
     """
     if newer := set(applied) - set(known):
         raise StackError(

@@ -1,4 +1,4 @@
-"""The services of a stack: a row for each, with all that the tasks know of it beforehand."""
+"""The services of a stack: one row for each, with all that the tasks know beforehand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FLAVOURS: tuple[FlavourName, ...] = get_args(FlavourName)
 
 @dataclass(frozen=True)
 class Port:
-    """A port of this machine that a service takes, by the word in ``STACK_word_PORT``.
+    """A port of this machine that a service uses; ``name`` is the word in ``STACK_word_PORT``.
 
-    ``public`` ones are open to other machines where containers publish them.
+    Where containers publish ports, those that are ``public`` are open to other machines.
     """
 
     name: str
@@ -24,18 +24,18 @@ class Port:
     public: bool = False
 
     def usual(self, flavour: FlavourName) -> int:
-        """The port's number in the guide."""
+        """Return the port's number in the guide."""
         return self.docker if flavour == "docker" else self.native
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service, and the programs that do it.
+    """One service, and its programs.
 
-    ``program`` comes from the package of PyPI natively, ``contained`` from the image.  ``shown`` is
-    the port whose certificate says who answers.  ``address`` is where a reader reaches it.
-    ``inner`` are ports beside the named ones that it takes natively, as distances from those.
-    ``group`` is who reads its private keys in the container (compose file, setup-tls.sh).
+    ``program`` comes from the PyPI package in the native flavour, ``contained`` from the image.
+    ``shown`` is the port whose certificate identifies the service. ``address`` is where a reader
+    reaches it. ``inner`` are the ports that it uses natively besides the named ones, as distances
+    from those. ``group`` reads its private keys in the container (compose file, setup-tls.sh).
     """
 
     name: str
@@ -56,19 +56,19 @@ class Service:
 
     @property
     def log(self) -> str:
-        """Where it writes natively, in the stack's folder."""
+        """The file for its output in the native flavour, in the stack's folder."""
         return f"log/{self.name}.log"
 
 
 def port(name: str, number: int) -> Port:
-    """A port that has one number in both flavours, and is not for other machines."""
+    """Return a port with the same number in both flavours that is closed to other machines."""
     return Port(name, number, number)
 
 
-# SeaweedFS's own ports, from that of its S3 on (run-parsec-s3); one of them is its tree of files.
+# SeaweedFS's own ports, counted from its S3 port (run-parsec-s3); one of them serves its file tree.
 SEAWEEDFS_STEPS = range(1, 8)
 FILER_STEP = 5
-# It takes the console's port plus this as well.
+# SeaweedFS also uses the console's port plus this.
 CONSOLE_STEP = 10000
 
 # By name, in the order in which they are started and shown.
@@ -132,14 +132,14 @@ SERVICES = {
         ),
     )
 }
-# The server comes last, for it ends at once without a database and a bucket.
+# The server comes last, because it ends at once without a database and a bucket.
 SUPPORTING = tuple(name for name in SERVICES if name != "parsec-server")
 # The group that reads each private key in its container.
 KEY_GROUPS = {key: service.group for service in SERVICES.values() for key in service.keys}
 
 
 def flavour_named(word: str) -> FlavourName:
-    """The flavour of this name; StackError if there is none."""
+    """Return the flavour of this name; StackError if there is none."""
     for name in FLAVOURS:
         if name == word:
             return name
@@ -147,7 +147,7 @@ def flavour_named(word: str) -> FlavourName:
 
 
 def usual_ports(flavour: FlavourName) -> dict[str, int]:
-    """The ports of the guide, by name."""
+    """Return the ports of the guide, by name."""
     return {
         port.name: port.usual(flavour) for service in SERVICES.values() for port in service.ports
     }

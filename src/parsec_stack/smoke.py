@@ -1,4 +1,4 @@
-"""Use a server as a client does: from a new organization to a block read back and a mail answered.
+"""Use a server as a client does, from a new organization to a block read back and a mail answered.
 
 ``write`` and ``read_back`` are for tests that do something to the server in between.
 """
@@ -28,14 +28,14 @@ from parsec_stack.stack import Stack
 BLOCK_SIZE = 65536
 # Seconds between two attempts to read.
 POLL = 0.05
-# How long an event may take to arrive, in seconds; less than the pause between two keepalives.
+# How many seconds an event may take to arrive; less than the pause between two keepalives.
 EVENT_WITHIN = 15
 LINK = re.compile(r"https://\S+?/redirect/[^\s\"'<>\]),]+")
 
 
 @dataclass
 class Traces:
-    """What was written to a server, and the keys with which to read it again."""
+    """What was written to a server, and the keys to read it again."""
 
     device: Device
     realm: str
@@ -43,12 +43,12 @@ class Traces:
     blocks: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The traces for a file; they hold a private key."""
+        """Return the traces for a file; they contain a private key."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Traces:
-        """The traces that ``as_json`` gave."""
+        """Return the traces that ``as_json`` returned."""
         return cls(Device(**content["device"]), content["realm"], content["blocks"])
 
 
@@ -60,7 +60,7 @@ def run_stack(stack: Stack) -> None:
 
 
 def server_of(stack: Stack, port: str = "SERVER") -> Server:
-    """The way to the stack's server: ``SERVER`` itself, or by its ``PROXY``."""
+    """Return how to reach the stack's server: ``SERVER`` directly, ``PROXY`` through the proxy."""
     proxy = port == "PROXY"
     trusted = probes.proxy_trust(stack) if proxy else stack.folder / "custom-ca.crt"
     return Server(stack.ports[port], trusted)
@@ -77,17 +77,17 @@ def write(stack: Stack, blocks: int = 1) -> Traces:
 
 
 def write_block(server: Server, traces: Traces) -> None:
-    """Write one block of random bytes, and keep it in the traces once it is acknowledged."""
+    """Write one block of random bytes, and add it to the traces once it is acknowledged."""
     content = token_bytes(BLOCK_SIZE)
     block = client.write_block(server, traces.device, traces.realm, content)
     traces.blocks[block] = content.hex()
 
 
 def read_back(stack: Stack, traces: Traces, within: float = 0.0) -> None:
-    """Read all that was written; StackError for what is lost or differs.
+    """Read everything that was written; StackError for what is lost or differs.
 
-    An object store that has just been started may take some seconds until it finds what it has:
-    ``within`` is how long to try.
+    An object store that has just started may take some time until it finds its content; ``within``
+    is how many seconds to retry.
     """
     server, deadline = server_of(stack), time.monotonic() + within
     for block, content in traces.blocks.items():
@@ -96,7 +96,7 @@ def read_back(stack: Stack, traces: Traces, within: float = 0.0) -> None:
 
 
 def read_block(server: Server, traces: Traces, block: str, deadline: float) -> bytes:
-    """Read one block, again and again until the deadline if the server cannot."""
+    """Read one block, and retry until the deadline if the server cannot."""
     while True:
         try:
             return client.read_block(server, traces.device, traces.realm, block)
@@ -107,7 +107,7 @@ def read_block(server: Server, traces: Traces, block: str, deadline: float) -> b
 
 
 def new_organization(stack: Stack, server: Server) -> Device:
-    """A new organization with its first user."""
+    """Create an organization with its first user."""
     name = f"Smoke{token_hex(6)}"
     path = "/organizations"
     token = administration_token(stack)
@@ -118,12 +118,12 @@ def new_organization(stack: Stack, server: Server) -> Device:
 
 
 def administration_token(stack: Stack) -> str:
-    """The token of the stack's server."""
+    """Return the administration token of the stack's server."""
     return stack.env_file("parsec-admin-token.env")["PARSEC_ADMINISTRATION_TOKEN"]
 
 
 class Exercise:
-    """One way to the server, tried step by step."""
+    """One way to reach the server, tried step by step."""
 
     def __init__(self, stack: Stack, server: Server, way: str) -> None:
         self.stack = stack
@@ -133,7 +133,7 @@ class Exercise:
         self.traces: Traces
 
     def run(self) -> None:
-        """All steps; StackError names the one that fails."""
+        """Run all steps; StackError names the one that fails."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("organization", self.organization),
             ("events by HTTP/1.1", lambda: self.events(by_http1)),
@@ -159,7 +159,7 @@ class Exercise:
         return f"{self.device.organization} created, its first user signed in"
 
     def events(self, channel: Callable[..., Any]) -> str:
-        """Hear of a realm while it is created."""
+        """Receive the event of a realm's creation."""
         with channel(self.server, self.device) as lines:
             await_event(lines)  # the organization's settings, which begin every stream
             self.traces = Traces(self.device, client.create_realm(self.server, self.device))
@@ -167,7 +167,7 @@ class Exercise:
         return f"{event} arrived as it happened"
 
     def block(self) -> str:
-        """Write a block, and read it back."""
+        """Write a block and read it back."""
         write_block(self.server, self.traces)
         block, content = self.traces.blocks.popitem()
         found = client.read_block(self.server, self.device, self.traces.realm, block)
@@ -176,7 +176,7 @@ class Exercise:
         return f"{BLOCK_SIZE} bytes written to the object store and read back"
 
     def statistics(self) -> str:
-        """The administrator sees the block and the user."""
+        """Check that the administrator sees the block and the user."""
         path = f"/organizations/{self.device.organization}/stats"
         direct = server_of(self.stack)
         found = direct.administrate("GET", path, administration_token(self.stack))
@@ -185,7 +185,10 @@ class Exercise:
         return f"{found['data_size']} bytes, {found['active_users']} user"
 
     def invitation(self) -> str:
-        """Invite somebody; the mail arrives, its link leads to the proxy and opens the door."""
+        """Invite somebody.
+
+        Check that the mail arrives and that its link leads to the proxy and works.
+        """
         address = f"bob.{token_hex(6)}@example.com"
         client.invite(self.server, self.device, address)
         mail = inbox.await_mail(self.stack, address)
@@ -198,15 +201,15 @@ class Exercise:
 
 
 def link_in(text: str) -> str:
-    """The link that the invitation mail wants to be followed."""
+    """Return the link in the invitation mail."""
     found = LINK.search(text)
     if not found:
-        raise StackError("the mail holds no link")
+        raise StackError("the mail contains no link")
     return found[0]
 
 
 def check_place(link: str, scheme: str, host: str, port: int) -> None:
-    """StackError unless the link leads where PARSEC_SERVER_ADDR promises; it never tells tokens."""
+    """Raise StackError if the link does not lead to PARSEC_SERVER_ADDR; never show its token."""
     parts = urlsplit(link)
     if (parts.scheme, parts.hostname, parts.port or 443) != (scheme, host, port):
         place = link.partition("?")[0]
@@ -214,13 +217,13 @@ def check_place(link: str, scheme: str, host: str, port: int) -> None:
 
 
 def event_headers(device: Device) -> dict[str, str]:
-    """What a stream of events is asked for with."""
+    """Return the headers that ask for a stream of events."""
     return device.headers() | {"Accept": "text/event-stream", "Api-Version": client.API_VERSION}
 
 
 @contextmanager
 def by_http1(server: Server, device: Device) -> Iterator[Iterator[str]]:
-    """The lines of the device's events, by HTTP/1.1."""
+    """Yield the lines of the device's events, over HTTP/1.1."""
     with server.connection() as connection:
         connection.timeout = EVENT_WITHIN
         path = f"/authenticated/{device.organization}/events"
@@ -235,14 +238,17 @@ def by_http1(server: Server, device: Device) -> Iterator[Iterator[str]]:
 
 
 def lines_until_silence(answer: http.client.HTTPResponse) -> Iterator[str]:
-    """The lines of the answer as they come, until it ends or nothing comes any more."""
+    """Yield the lines of the answer as they come, until it ends or nothing comes any more."""
     with suppress(TimeoutError):
         yield from (line.decode() for line in iter(answer.readline, b""))
 
 
 @contextmanager
 def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
-    """The lines of the device's events, by HTTP/2; headers go through a pipe, not by arguments."""
+    """Yield the lines of the device's events, over HTTP/2.
+
+    The headers go through a pipe, because arguments are visible to other users.
+    """
     url = f"https://localhost:{server.port}/authenticated/{device.organization}/events"
     headers = "".join(
         f'header = "{name}: {text}"\n' for name, text in event_headers(device).items()
@@ -251,7 +257,7 @@ def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
     stream = ["--http2", "--no-buffer", "--max-time", str(EVENT_WITHIN), "--dump-header", "-"]
     try:
         process = subprocess.Popen(
-            # The user's own .curlrc stays out: --disable must come first.
+            # --disable must come first to ignore the user's own .curlrc.
             ["curl", "--disable", "-sS", "--fail", *trust, *stream, "--config", "-", url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -264,19 +270,19 @@ def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
         assert process.stdin
         assert process.stdout
         try:
-            with suppress(BrokenPipeError):  # curl is gone already, and says below why
+            with suppress(BrokenPipeError):  # curl has ended already, and reports why below
                 process.stdin.write(headers)
                 process.stdin.close()
             first = process.stdout.readline().strip()
             if first != "HTTP/2 200":
-                raise StackError(f"the events are answered by '{first}' instead of 'HTTP/2 200'")
+                raise StackError(f"the request for events got '{first}' instead of 'HTTP/2 200'")
             yield iter(process.stdout.readline, "")
         finally:
             process.kill()
 
 
 def trusting(ca_file: Path) -> list[str]:
-    """The options with which curl trusts what ``probes.trust`` trusts."""
+    """Return the options that make curl trust what ``probes.trust`` trusts."""
     if ca_file.name != probes.PROXY_CERTIFICATE:
         return ["--cacert", str(ca_file)]
     from cryptography import x509
@@ -289,7 +295,7 @@ def trusting(ca_file: Path) -> list[str]:
 
 
 def await_event(lines: Iterator[str]) -> str:
-    """The kind of the next event; StackError if none arrives in time."""
+    """Return the kind of the next event; StackError if none arrives in time."""
     started = time.monotonic()
     for line in lines:
         kind, _, data = line.strip().partition(":")
@@ -301,5 +307,5 @@ def await_event(lines: Iterator[str]) -> str:
 
 
 def silence(seconds: float) -> StackError:
-    """The error of a stream that brought nothing."""
+    """Return the error of a stream that brought nothing."""
     return StackError(f"no event arrived in {seconds:.0f} s (a proxy must not buffer them)")

@@ -10,17 +10,17 @@ from typing import Any
 from parsec_stack import store
 from parsec_stack.stack import Stack
 
-# Certificates that end within this time are shown as a warning, in days.
+# Certificates that expire within this time, in days, are shown as a warning.
 SOON = 30
 STYLES = {"healthy": "green", "starting": "yellow", "unhealthy": "red", "-": "dim"}
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """A service of a stack at one moment, alike in all flavours.
+    """The state of a service of a stack at one moment, the same in all flavours.
 
-    Its ``health`` is 'healthy', 'unhealthy', 'starting' before either is known, or '-' when it
-    does not run.  ``certificate_expires`` is an ISO 8601 date, None without a certificate;
+    ``health`` is 'healthy', 'unhealthy', 'starting' before either is known, or '-' if the service
+    does not run. ``certificate_expires`` is an ISO 8601 date, None without a certificate.
     ``trouble`` is a sentence about a service that answers, but not as it should.
     """
 
@@ -33,12 +33,12 @@ class ServiceStatus:
     trouble: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, for ``status --json``."""
+        """Return the fields, for ``status --json``."""
         return asdict(self)
 
 
 def with_certificates(stack: Stack, services: list[ServiceStatus]) -> list[ServiceStatus]:
-    """The services, each with the end of its certificate's validity."""
+    """Return the services, each with the expiry of its certificate."""
     return [
         replace(service, certificate_expires=expiry(stack.folder / f"{service.name}.crt"))
         for service in services
@@ -48,9 +48,9 @@ def with_certificates(stack: Stack, services: list[ServiceStatus]) -> list[Servi
 def with_store(
     stack: Stack, services: list[ServiceStatus], tree: store.Tree
 ) -> list[ServiceStatus]:
-    """The services; the object store is unhealthy if it has lost what it held, or has strangers.
+    """Return the services; an object store that has lost data or has strangers is unhealthy.
 
-    Of a stack that has never been complete nothing can be said: its bucket is still to come.
+    A stack that was never complete is not checked: it has no bucket yet.
     """
     if not stack.state.get("complete"):
         return services
@@ -65,7 +65,7 @@ def with_store(
 
 
 def stopping(services: list[ServiceStatus]) -> list[ServiceStatus]:
-    """The services of a stack that is being stopped: what still runs will not for long."""
+    """Return the services of a stack that is stopping: what still runs is about to end."""
     return [
         replace(service, state="stopping", health="-") if service.health != "-" else service
         for service in services
@@ -73,7 +73,7 @@ def stopping(services: list[ServiceStatus]) -> list[ServiceStatus]:
 
 
 def expiry(certificate: Path) -> str | None:
-    """The last day of the certificate, as an ISO 8601 date; None if there is none to read."""
+    """Return the last day of the certificate, as an ISO 8601 date; None if none can be read."""
     from cryptography import x509
 
     try:
@@ -84,7 +84,7 @@ def expiry(certificate: Path) -> str | None:
 
 
 def show(stack: Stack, services: list[ServiceStatus]) -> None:
-    """Print the table; as plain columns where no terminal shows it."""
+    """Print the table; as plain columns if there is no terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -112,7 +112,7 @@ def show(stack: Stack, services: list[ServiceStatus]) -> None:
 
 
 def until(date: str | None) -> str:
-    """The date, coloured when it is near or past."""
+    """Return the date, coloured if it is near or past."""
     if date is None:
         return "-"
     days = (datetime.fromisoformat(date).replace(tzinfo=UTC) - datetime.now(UTC)).days

@@ -1,4 +1,4 @@
-"""The object store: does it still hold what clients have stored, and nothing that is not ours?"""
+"""Check that the object store still has what clients have stored, and nothing that is not ours."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from parsec_stack.stack import Stack
 
 BUCKET = "parsec"
 KEY = re.compile(r"<Key>(.*?)</Key>")
-# So many objects at most are read to see whether all is there, and so many at once.
+# How many objects at most are read to check that all are there, and how many at once.
 SAMPLE, READERS = 32, 4
-# What SeaweedFS notes of a bucket as create-bucket.sh makes it; a policy would be one more.
+# What SeaweedFS records for a bucket as create-bucket.sh makes it; a policy would be another entry.
 MARKS = {
     "Seaweed-X-Amz-Object-Lock-Enabled",
     "Seaweed-X-Amz-Owner",
     "Seaweed-X-Amz-Versioning",
     "s3-identity-id",
 }
-# Of the mode of an entry in SeaweedFS's tree: it is a folder.
+# The bit in the mode of an entry in SeaweedFS's tree that marks a folder.
 FOLDER = 1 << 31
-# How long it may take to read an object, in seconds: it is looked for in several ways.
+# How many seconds reading an object may take; the store looks for it in several ways.
 TIMEOUT = 10.0
-# Where SeaweedFS itself notes how far it has looked for what is to expire.
+# SeaweedFS itself records there how far it has looked for what is to expire.
 CURSORS = "/etc/s3/lifecycle/daily-cursors/"
-# So many of what is not ours are named.
+# How many of the entries that are not ours a message names.
 SHOWN = 3
-# What SeaweedFS's own tree holds at a path, as JSON; nothing for what is not there.
+# Returns SeaweedFS's file tree at a path, as JSON; empty for what does not exist.
 Tree = Callable[[str], str]
 
 
 def loss(stack: Stack, bucket: str = BUCKET) -> str | None:
-    """What the store has lost, in a sentence, asked as its clients do; None if it has all.
+    """Return what the store has lost, in a sentence; None if it has everything.
 
-    Objects lie in several volumes, any of which may be lost: so some objects are read.
+    It is asked as clients ask it. Any of the volumes with the objects may be lost, so some objects
+    are read.
     """
     status, listing = ask(stack, f"/{bucket}?list-type=2")
     if status != 200:
@@ -61,33 +62,33 @@ def loss(stack: Stack, bucket: str = BUCKET) -> str | None:
 
 
 def some(keys: list[str]) -> list[str]:
-    """Some of the keys, from everywhere in the list."""
+    """Return some of the keys, from everywhere in the list."""
     return keys[:: len(keys) // SAMPLE + 1]
 
 
 def can_be_read(stack: Stack, bucket: str, key: str) -> bool:
-    """Is the object that the store lists still there?"""
+    """Return whether the store still has the object that it lists."""
     path = f"/{bucket}/{quote(unescape(key))}"
     return ask(stack, path, Range="bytes=0-0")[0] in (200, 206, 416)
 
 
 def answers(stack: Stack) -> bool:
-    """Does the store answer?"""
+    """Return whether the store answers."""
     return probes.status(stack.ports["S3"], "/status", stack.ca_file) == 200
 
 
 def serves(stack: Stack) -> bool:
-    """Does the store answer, and once a stack is complete also for its bucket?"""
+    """Return whether the store answers, and, if the stack is complete, has its bucket."""
     return answers(stack) and (not stack.state.get("complete") or has_bucket(stack))
 
 
 def has_bucket(stack: Stack) -> bool:
-    """Does the store list its bucket?"""
+    """Return whether the store lists its bucket."""
     return ask(stack, f"/{BUCKET}?list-type=2&max-keys=1")[0] == 200
 
 
 def ask(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
-    """Status and text of the answer to a request with the stack's keys; 0 for no answer."""
+    """Return status and text of the answer to a request with the stack's keys; 0 for no answer."""
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -109,9 +110,9 @@ def ask(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
 
 
 def strangers(tree: Tree) -> list[str]:
-    """What SeaweedFS keeps of users, policies and rules that no file of the stack gives it.
+    """Return the users, policies and rules in SeaweedFS that no file of the stack gives it.
 
-    Ours are in files that it is started with, so that its own tree holds none.
+    Ours are in files that it is started with, so its own tree contains none.
     """
     found = [path for path in files(tree, "/etc") if not path.startswith(CURSORS)]
     for entry in entries(tree, "/buckets"):
@@ -122,7 +123,7 @@ def strangers(tree: Tree) -> list[str]:
 
 
 def files(tree: Tree, folder: str) -> Iterator[str]:
-    """The paths of all files below the folder."""
+    """Yield the paths of all files below the folder."""
     for entry in entries(tree, folder):
         if entry["Mode"] & FOLDER:
             yield from files(tree, entry["FullPath"])
@@ -131,26 +132,26 @@ def files(tree: Tree, folder: str) -> Iterator[str]:
 
 
 def entries(tree: Tree, folder: str) -> list[dict[str, Any]]:
-    """What is in the folder."""
+    """Return the entries of the folder."""
     said = tree(f"{quote(folder)}/?limit=1000")
     listed: list[dict[str, Any]] | None = json.loads(said)["Entries"] if said else None
     return listed or []
 
 
 def told(status: int, text: str) -> str:
-    """The text of an answer, empty for one that there is nothing; OSError for another."""
+    """Return the text of an answer, empty for 'not found'; OSError for any other status."""
     if status not in (200, 404):
         raise OSError(f"SeaweedFS answers {status}")
     return text if status == 200 else ""
 
 
 def console_path(password: str) -> str:
-    """Below which path SeaweedFS's console lies: one that its password alone tells."""
+    """Return the path of SeaweedFS's console, which only its password reveals."""
     return f"/{hashlib.sha256(password.encode()).hexdigest()[:40]}"
 
 
 def trouble(stack: Stack, tree: Tree) -> str | None:
-    """What is wrong with what the store holds, in a sentence; None if nothing is."""
+    """Return what is wrong with the store's content, in a sentence; None if nothing is."""
     if lost := loss(stack):
         return f"{lost}: see its log"
     try:
@@ -161,6 +162,6 @@ def trouble(stack: Stack, tree: Tree) -> str | None:
         return None
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return (
-        f"it holds what no file of this stack gives it: {', '.join(found[:SHOWN])}{more}; "
-        "see 'Somebody else has a key to the object store' in docs/troubleshooting.rst"
+        f"it contains what no file of this stack gives it: {', '.join(found[:SHOWN])}{more}; see "
+        "'Somebody else has a key to the object store' in docs/troubleshooting.rst"
     )

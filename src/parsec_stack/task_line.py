@@ -1,4 +1,4 @@
-"""One line of invoke tasks: which stack it is about, its lock, and how its mistakes are told."""
+"""One command line of invoke tasks: its stack, its lock, and how its errors are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ INTERRUPTED = 130
 
 Body = Callable[..., None]
 
-# Unless the user forbids it: invoke does so by default, and each task would compile all anew.
+# Unless the user forbids bytecode: by default invoke does, and each task would compile everything
+# again.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 
@@ -42,10 +43,10 @@ class TaskLine:
     def open(
         self, options: dict[str, Any], *, writes: bool, creates: bool, stops: bool = False
     ) -> Any:
-        """The line's stack, locked if this task changes it.
+        """Return the line's stack, locked if this task changes it.
 
-        Only a task that ``creates`` stacks may be the first in a folder; nothing is written
-        where a task may not write. From here on root is the account of the native services.
+        Only a task that ``creates`` stacks may be the first in a folder; nothing is written where a
+        task may not write. From here on root is the account of the native services.
         """
         from parsec_stack import ownership, privileges
         from parsec_stack import stack as stacks
@@ -67,13 +68,13 @@ class TaskLine:
             ownership.require_writable(self.stack)
             self.held.enter_context(stacks.locked(self.stack))
             self.locked = True
-            # What a run that ended meanwhile has noted counts.
+            # A run that has ended meanwhile may have recorded something.
             self.stack = stacks.choose(self.options)
             ownership.record(self.stack)
         return self.stack
 
     def destroyed(self) -> bool:
-        """Has an earlier task of the line removed the stack?"""
+        """Whether an earlier task of the line has removed the stack."""
         return self.locked and not self.stack.state
 
 
@@ -88,10 +89,10 @@ def stack_task(
     stops: bool = False,
     **keywords: Any,
 ) -> Callable[[Body], Task[Any]]:
-    """Make a task of a function that takes the stack first; it gains the stack's three options.
+    """Make a task of a function that takes the stack first, and add the stack's three options.
 
-    ``writes``: the task changes the stack, so it holds its lock; ``creates``: it may also make
-    one in a new or empty folder; ``stops``: it starts nothing.
+    ``writes``: the task changes the stack, so it holds its lock. ``creates``: it may also make one
+    in a new or empty folder. ``stops``: it starts nothing.
     """
 
     def decorate(body: Body) -> Task[Any]:
@@ -129,7 +130,7 @@ def project_task(**keywords: Any) -> Callable[[Body], Task[Any]]:
 
 
 def signature(body: Body) -> inspect.Signature:
-    """The function's own parameters behind invoke's context, and the stack's options."""
+    """Return the function's own parameters after invoke's context, and the stack's options."""
     first = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     own = list(inspect.signature(body).parameters.values())[1:]
     shared = [
@@ -140,7 +141,7 @@ def signature(body: Body) -> inspect.Signature:
 
 
 def speak_utf8() -> None:
-    """Begin anew in UTF-8, which all files here are in, where the locale has another encoding.
+    """Restart this program in UTF-8, the encoding of all files here, if the locale has another.
 
     Python's UTF-8 mode (PEP 540) can only be chosen at its start.
     """
@@ -151,20 +152,20 @@ def speak_utf8() -> None:
 
 
 class Told:
-    """Turn what the user can act upon into one message and a non-zero exit."""
+    """Turn what the user can act upon into one message and a non-zero exit status."""
 
     def __enter__(self) -> None:
-        """Print whatever there is: a path may hold bytes that are no UTF-8."""
+        """Make all text printable: a path may contain bytes that are not UTF-8."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        """Tell the error, unless it is a fault of the program itself."""
+        """Print the error, unless it is a fault of the program itself."""
         if isinstance(error, UserError):
             raise Exit(f"error: {error}", code=1) from None
         if isinstance(error, KeyboardInterrupt):
-            message = "\ninterrupted: nothing is lost, the same command carries on from here"
+            message = "\ninterrupted: nothing is lost, run the same command to continue from here"
             raise Exit(message, code=INTERRUPTED) from None
         if isinstance(error, BrokenPipeError):
             from guidewalk.console import silence
@@ -172,7 +173,7 @@ class Told:
             sys.stdout = silence()
             raise Exit(code=1) from None
         if isinstance(error, OSError) and error.filename:
-            # Of a copy, the place that it was to go to.
+            # For a copy, the place of the new file.
             place = error.filename2 or error.filename
             raise Exit(f"error: {place}: {error.strerror}", code=1) from None
         if isinstance(error, OSError) and error.strerror:
@@ -180,7 +181,7 @@ class Told:
 
 
 def is_followed(name: str, others: Collection[str]) -> bool:
-    """Does one of the other tasks come after this one in the line that invoke has read?"""
+    """Return whether one of the other tasks follows this one on the line that invoke has read."""
     names = [one.name for one in getattr(program, "tasks", ())]
     following = names[names.index(name) + 1 :] if name in names else []
     return not set(others).isdisjoint(following)

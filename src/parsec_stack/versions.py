@@ -1,7 +1,7 @@
 """The versions that the project names: one place sets them, the others follow.
 
 The one place is ``[tool.parsec-stack]`` of pyproject.toml. Readers copy the guide's commands and
-files to the letter, so there the version stands again; ``invoke bump`` writes it (``bump.py``).
+files literally, so these repeat the version; ``invoke bump`` writes it (``bump.py``).
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ from typing import Any
 
 from parsec_stack.errors import StackError
 
-# What the guide installs on bare metal: the artifact.
+# The artifact that lists what the guide installs on bare metal.
 REQUIREMENTS = "requirements-native.txt"
-# How Parsec marks what precedes a release, by how Python's packages do.
+# Parsec's mark of a pre-release, by that of Python's packages.
 PRECEDING = {"a": "a", "b": "b", "rc": "rc"}
 
 
 def own(version: str) -> str:
-    """The version as Parsec writes it, such as 3.7.0-rc.2; StackError if it is none."""
+    """Return the version as Parsec writes it, such as 3.7.0-rc.2; StackError if it is none."""
     parsed = parse(version)
     before = f"-{PRECEDING[parsed.pre[0]]}.{parsed.pre[1]}" if parsed.pre else ""
     return f"{parsed.base_version}{before}"
 
 
 def packaged(version: str) -> str:
-    """The version as Python's packages write it, such as 3.7.0rc2; StackError if it is none."""
+    """Return the version as Python's packages write it, such as 3.7.0rc2.
+
+    Raises StackError if it is none.
+    """
     return str(parse(version))
 
 
 def order(version: str) -> Any:
-    """A key that sorts versions by their age: a release candidate precedes its release."""
+    """Return a key that sorts versions by age; a release candidate precedes its release."""
     return parse(version)
 
 
 def parse(version: str) -> Any:
-    """The version's parts; StackError for what is no release of Parsec."""
+    """Return the version's parts; StackError for what is not a version of Parsec."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -55,22 +58,22 @@ def parse(version: str) -> Any:
 
 
 def same(version: str) -> str:
-    """The version as it is."""
+    """Return the version as it is."""
     return version
 
 
 def series(python: str) -> str:
-    """The requirement of one series of Python: of 3.9, '>=3.9,<3.10'."""
+    """Return the requirement of one series of Python: for 3.9, '>=3.9,<3.10'."""
     major, minor = python.split(".")
     return f">={python},<{major}.{int(minor) + 1}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a version stands again.
+    """A place that repeats a version.
 
-    ``name`` is its key in the one place, ``path`` the file below the project's folder; the one
-    group of ``pattern`` is the version there, in the ``form`` that this place wants.
+    ``name`` is its key in the one place, ``path`` the file below the project's folder. The one
+    group of ``pattern`` is the version there, in the ``form`` that this place needs.
     """
 
     name: str
@@ -79,21 +82,21 @@ class Place:
     form: Callable[[str], str] = same
 
     def version(self, root: Path) -> str:
-        """What stands there; StackError if the place is gone."""
+        """Return the version there; StackError if the place is gone."""
         return self.find((root / self.path).read_text())[1]
 
     def find(self, text: str) -> re.Match[str]:
-        """The place in its file's text."""
+        """Return the match of the place in its file's text."""
         found = re.search(self.pattern, text, re.MULTILINE)
         if not found:
             raise StackError(
                 f"{self.path} names no version of {self.name} where it should ({self.pattern}): "
-                "mend it, or the list of places in versions.py"
+                "correct it, or the list of places in versions.py"
             )
         return found
 
     def rewrite(self, text: str, version: str) -> str:
-        """The text of the file with this version."""
+        """Return the text of the file with this version."""
         found = self.find(text)
         return text[: found.start(1)] + self.form(version) + text[found.end(1) :]
 
@@ -110,7 +113,7 @@ PLACES = (
     Place("python", "pyproject.toml", r'^python = "(.+)"$'),
     Place("python", "pyproject.toml", r'^requires-python = "(.+)"$', series),
 )
-# Written by scripts/lock. The last decides which Parsec the project's own environment has.
+# Written by scripts/lock. The last one decides which Parsec the project's own environment has.
 LOCKS = tuple(
     f"scripts/requirements{part}.lock" for part in ("-docker", "-checks", "-browser", "-uv", "")
 )
@@ -118,14 +121,14 @@ LOCKED = Place("parsec", LOCKS[-1], r"^parsec-cloud==(\S+)", packaged)
 
 
 def declared(root: Path) -> dict[str, Any]:
-    """The one place of the project in this folder."""
+    """Return the versions in the one place of the project in this folder."""
     with (root / "pyproject.toml").open("rb") as file:
         table: dict[str, Any] = tomllib.load(file)["tool"]["parsec-stack"]
     return table
 
 
 def disagreements(root: Path, places: Iterable[Place] = (*PLACES, LOCKED)) -> Iterator[str]:
-    """The places that name another version than the one place does."""
+    """Yield the places that name another version than the one place."""
     wanted = declared(root)
     for place in places:
         right, present = place.form(wanted[place.name]), place.version(root)
@@ -137,7 +140,7 @@ def disagreements(root: Path, places: Iterable[Place] = (*PLACES, LOCKED)) -> It
 
 
 def rewritten(root: Path, wanted: Mapping[str, str]) -> dict[str, str]:
-    """The text of every file with a place, by its path, with these versions."""
+    """Return the text of every file with a place, by its path, with these versions."""
     texts: dict[str, str] = {}
     for place in PLACES:
         text = texts.get(place.path) or (root / place.path).read_text()

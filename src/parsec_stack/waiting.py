@@ -1,4 +1,4 @@
-"""What the user sees while tasks run: live on a terminal, plain lines elsewhere."""
+"""What the user sees while tasks run: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from guidewalk.console import say
 
 
 class Waiting:
-    """Which services are ready, and since when; a context manager around one wait."""
+    """A context manager around one wait, which shows which services are ready and since when."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self.started = time.monotonic()
@@ -20,7 +20,7 @@ class Waiting:
         self.live: AbstractContextManager[Any] = nullcontext()
 
     def __enter__(self) -> Self:
-        """Show the services that are awaited, when somebody watches."""
+        """Show the services that are awaited, if there is a terminal."""
         if sys.stdout.isatty():
             from rich.live import Live
 
@@ -33,12 +33,12 @@ class Waiting:
         self.live.__exit__(*details)
 
     def done(self, service: str) -> None:
-        """The service is ready."""
+        """Record that the service is ready."""
         self.ready[service] = time.monotonic() - self.started
         say(f"  {service:<16} ready  ({self.ready[service]:.1f} s)")
 
     def render(self) -> Any:
-        """A spinner for each service that is still awaited."""
+        """Return a spinner for each service that is still awaited."""
         from rich.console import Group
         from rich.spinner import Spinner
 

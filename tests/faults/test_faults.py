@@ -343,7 +343,7 @@ def test_a_lost_database(stack: Stack) -> None:
 
     assert refused.returncode == 1
     assert f"{lost} is missing" in refused.stderr
-    assert "or go on with what a backup has, by 'invoke restore'" in refused.stderr
+    assert "or continue from the last backup with 'invoke restore'" in refused.stderr
     assert (
         len(docker.volumes(stack)) == 1 if stack.flavour == "docker" else not os.path.exists(lost)
     )
@@ -394,7 +394,7 @@ def test_destroy(stack: Stack) -> None:
         refused_for_a_stranger(stack)
         done = invoke(stack, "destroy", "--yes")
         assert done.returncode == 0, done.stderr
-        assert "kept what is not the stack's: note.txt" in done.stdout
+        assert "kept, because the stack did not make it: note.txt" in done.stdout
         assert list(stack.folder.iterdir()) == [note]
         assert neighbour.exists()
         assert not within(stack.folder)

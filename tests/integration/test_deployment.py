@@ -74,7 +74,7 @@ def test_names_are_limited_in_bytes(prepared: Path) -> None:
     """The server counts bytes of UTF-8, not letters."""
     said = told(prepared, "organization", "--name", "\u00e9" * 17)
 
-    assert "in UTF-8 it has 34 bytes, and at most 32 are allowed" in said
+    assert "it has 34 bytes in UTF-8, and at most 32 are allowed" in said
     assert "no services run" in told(prepared, "organization", "--name", "\u00e9" * 16)
 
 
@@ -167,7 +167,7 @@ def test_certificate_of_tomorrow_is_told(stack: Path, name: str) -> None:
     said = told(stack, "up")
 
     assert f"{name}.crt is valid from {now + timedelta(days=1):%Y-%m-%d}" in said
-    assert f"by this machine's clock it is {now:%Y-%m-%d}" in said
+    assert f"but this machine's clock shows {now:%Y-%m-%d}" in said
     assert not (stack / "log").exists()
 
 
@@ -189,7 +189,7 @@ def expire(stack: Path, name: str) -> None:
 
 def test_destroy_asks(stack: Path) -> None:
     """Without a terminal to ask at, and without --yes, nothing is removed."""
-    assert "say so with --yes" in told(stack, "destroy")
+    assert "confirm with --yes" in told(stack, "destroy")
     assert (stack / "custom-ca.key").exists()
 
 
@@ -211,7 +211,7 @@ def test_destroy_keeps_what_is_not_its_own(stack: Path) -> None:
     done = invoke(stack, "destroy", "--yes")
 
     assert done.returncode == 0, done.stderr
-    assert "kept what is not the stack's: notes.txt" in done.stdout
+    assert "kept, because the stack did not make it: notes.txt" in done.stdout
     assert [path.name for path in stack.iterdir()] == ["notes.txt"]
 
 

@@ -115,9 +115,9 @@ def test_docker_command_that_tests_use(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("20.10.24+dfsg1", "echo 2.40.3", ""),
         ("29.0.1", "echo v2.24.4-desktop.1", ""),
-        ("19.03.15", "echo 2.40.3", "Docker Engine 19.03.15 is too old, 20.10 is the oldest"),
+        ("19.03.15", "echo 2.40.3", "Docker Engine 19.03.15 is too old, at least 20.10 is needed"),
         ("20.10.24", "exit 1", "docker has no compose plugin"),
-        ("20.10.24", "echo 2.17.2", "docker compose 2.17.2 is too old, 2.24.4 is the oldest"),
+        ("20.10.24", "echo 2.17.2", "docker compose 2.17.2 is too old, at least 2.24.4 is needed"),
     ],
 )
 @pytest.mark.usefixtures("fresh_client")
@@ -154,7 +154,7 @@ def test_flavour_without_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         problem = docker.problem(tmp_path / "never read") or ""
 
     assert problem.startswith("docker has no compose plugin: install docker-compose-plugin")
-    assert "or let 'scripts/docker-engine start' bring one to this checkout" in problem
+    assert "or let 'scripts/docker-engine start' install one for this checkout" in problem
 
 
 def test_flavour_without_an_image(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_flavour_without_an_image(tmp_path: Path) -> None:
     problem = docker.problem(tmp_path) or ""
 
     assert problem.startswith("the image localhost:1/nothing:1.0 cannot be pulled (")
-    assert problem.endswith("or build the images by 'invoke images'")
+    assert problem.endswith("or build the images with 'invoke images'")
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,14 @@ def test_required_flavour(
             {"DOCKER_HOST": "unix:///no/where"},
             "no Docker engine answers at /no/where, which DOCKER_HOST names (No such file",
         ),
-        ({"DOCKER_HOST": "x://y"}, "DOCKER_HOST names x://y, which is no address of an engine"),
-        ({"DOCKER_CONTEXT": "nosuch"}, "DOCKER_CONTEXT names nosuch, which is none of those"),
+        (
+            {"DOCKER_HOST": "x://y"},
+            "DOCKER_HOST names x://y, which is not the address of an engine",
+        ),
+        (
+            {"DOCKER_CONTEXT": "nosuch"},
+            "DOCKER_CONTEXT names nosuch, which 'docker context ls' does not list",
+        ),
     ],
 )
 @pytest.mark.usefixtures("fresh_client")

@@ -137,5 +137,7 @@ def test_it_has_expired(certified: Path, tmp_path: Path) -> None:
     out = ["-out", str(folder / "parsec-proxy.crt")]
     subprocess.run([*sign, *out], cwd=other, check=True, capture_output=True)
 
-    with pytest.raises(StackError, match=r"parsec-proxy.crt has expired: get a new one of its CA"):
+    with pytest.raises(
+        StackError, match=r"parsec-proxy.crt has expired: get a new one from its CA"
+    ):
         deployment.check_validity(Stack(folder), "parsec-proxy.crt")

@@ -64,9 +64,13 @@ def test_services_that_are_stopping(stack: Stack) -> None:
     control(stack, "supervisorctl", "shutdown")
 
     assert {service.state for service in native.services(stack)} == {"stopping"}
-    with pytest.raises(StackError, match="are stopping: run 'invoke up' after that"):
+    with pytest.raises(
+        StackError, match="are stopping: wait until they have ended, then run 'invoke up'"
+    ):
         deployment.require_up(stack)
-    with pytest.raises(StackError, match="are stopping: run 'invoke up' after that"):
+    with pytest.raises(
+        StackError, match="are stopping: wait until they have ended, then run 'invoke up'"
+    ):
         native.start_missing(stack, SERVICES)
 
     deployment.wake(stack)
@@ -81,12 +85,14 @@ def test_an_interrupted_down_comes_to_its_end(
 ) -> None:
     """Even if supervisord has not heard of it; a second one does the same."""
     stack.remember(stopping=True)
-    with pytest.raises(StackError, match="are stopping: run 'invoke up' after that"):
+    with pytest.raises(
+        StackError, match="are stopping: wait until they have ended, then run 'invoke up'"
+    ):
         deployment.require_up(stack)
 
     deployment.wake(stack)
 
-    assert "waiting for their end" in capsys.readouterr().out
+    assert "waiting until they have ended" in capsys.readouterr().out
     assert not native.is_up(stack)
     deployment.down(stack)
     assert not stack.state["stopping"]

@@ -1,1 +1,1 @@
-"""The docs-test: does the guide work as a reader follows it, from an empty folder?"""
+"""The docs-test: check that the guide works as a reader follows it, from an empty folder."""

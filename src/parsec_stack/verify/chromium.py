@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# It runs as root in containers, and is to ask nobody for anything.
+# It runs as root in containers, and must not prompt anybody for anything.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,7 +28,7 @@ ARGUMENTS = [
 
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
-    """The browser; where there is none, a skipped test, or in CI a failed one."""
+    """Give the browser; skip the test if there is none, or in CI let it fail."""
     path = next((path for name in NAMES if (path := shutil.which(name))), None)
     if path is None:
         missing = f"no Chromium on PATH ({', '.join(NAMES)}): install it (apt-get install chromium)"

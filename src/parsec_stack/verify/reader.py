@@ -1,4 +1,4 @@
-"""Who the reader of the native way is where root runs the tests: somebody without rights."""
+"""The account that follows the native way when root runs the tests: one without rights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from parsec_stack import account
 from parsec_stack.account import Account
 from parsec_stack.stack import ROOT
 
-# What pip has downloaded for the reader, who may not use root's.
+# The downloads of the reader's pip, which may not use root's.
 DOWNLOADS = ROOT / ".cache" / "pip"
 
 
 @cache
 def reader() -> Account | None:
-    """Whom root becomes while the native way is followed; None for everybody else."""
+    """Return whom root becomes to follow the native way; None for any other user."""
     return account.chosen(Path("/no/stack/yet")) if account.is_root() else None
 
 
 def welcome() -> None:
-    """Let the reader come to what is needed; call it before there are threads."""
+    """Make what is needed accessible to the reader; call this before there are threads."""
     if not (who := reader()):
         return
     home = Path.home()
@@ -36,12 +36,12 @@ def welcome() -> None:
 
 
 def following(flavours: Iterable[str]) -> AbstractContextManager[None]:
-    """Be the reader meanwhile, if the native way is among these."""
+    """Act as the reader within the context, if the native way is among these flavours."""
     who = reader()
     return account.acting_as(who) if who and "native" in flavours else nullcontext()
 
 
 def downloads() -> Path:
-    """Where the reader's pip keeps what it has downloaded."""
+    """Return the folder in which the reader's pip keeps its downloads."""
     who = reader()
     return DOWNLOADS.with_name(f"pip-{who.pw_name}") if who else DOWNLOADS

@@ -1,7 +1,8 @@
-"""Recognise the guide's inline literals: each function knows one kind, by looking into its source.
+"""Recognise the guide's inline literals: each function knows one kind, from its source.
 
-A recogniser gets the claim and the sources. It answers None if the claim is not of its kind, and
-else a finding. A literal without a role is shown to all of them, and exactly one must know it.
+A recogniser gets the claim and the sources. It returns None if the claim is not of its kind, and
+otherwise a finding. A literal without a role is shown to all recognisers, and exactly one must know
+it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from parsec_stack.verify import env_files
 from parsec_stack.verify.sources import Sources
 from parsec_stack.verify.stack_site import StackSite
 
-# How the names end of what the guide's commands make.
+# The endings of the names of files that the guide's commands make.
 ENDINGS = "dump|env|key|crt|csr|json|log|txt"
-# What the library knows: "1.0" and so on.
+# The versions that the library knows: "1.0" and so on.
 TLS_VERSIONS = {
     name.removeprefix("TLSv").replace("_", ".") if "_" in name else f"{name[-1]}.0"
     for name in ssl.TLSVersion.__members__
     if name.startswith("TLS")
 }
-# Logs an error as the server does.
+# It logs an error as the server does.
 LOGGING = """
 import sys
 from parsec.config import LogLevel
@@ -54,7 +55,7 @@ RECOGNISERS: Recognisers = {}
 
 
 def recognises(kind: str, role: str = "") -> Callable[[Recogniser], Recogniser]:
-    """Register a recogniser of this kind of thing, for literals of this role alone."""
+    """Register a recogniser of this kind of thing, for literals with this role only."""
 
     def register(recogniser: Recogniser) -> Recogniser:
         RECOGNISERS.setdefault(role, {})[kind] = recogniser
@@ -64,12 +65,12 @@ def recognises(kind: str, role: str = "") -> Callable[[Recogniser], Recogniser]:
 
 
 def holds_if(condition: object) -> Finding | None:
-    """The claim is of this kind, and true, or else of another."""
+    """Return that the claim is of this kind and true, or None for another kind."""
     return HOLDS if condition else None
 
 
 def has_word(text: str, word: str) -> bool:
-    """Does the text hold the word, with nothing that would continue it on either side?"""
+    """Return whether the text contains the word, with nothing on either side that continues it."""
     return bool(re.search(rf"(?<![\w.$-]){re.escape(word)}(?![\w-])", text))
 
 
@@ -86,7 +87,7 @@ def setting(claim: Claim, known: Sources) -> Finding | None:
     if name not in options.variables():
         return Finding(f"the server reads no variable {name}")
     if name in options.WITHOUT_EFFECT:
-        return Finding(f"the server reads {name} without effect: warn of it by '.. ignored::'")
+        return Finding(f"the server reads {name} without effect: warn of it with '.. ignored::'")
     if equals and (refusal := options.refusal(name, value)):
         return Finding(f"the server refuses {claim.text}: {refusal}")
     return HOLDS
@@ -112,7 +113,7 @@ def variable(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("service")
 def service(claim: Claim, known: Sources) -> Finding | None:
-    """A service of every flavour in which the page is read."""
+    """A service in every flavour in which the page is read."""
     services = {"docker": set(known.compose.get("services", {})), "native": known.supervised}
     lacking = [flavour for flavour in claim.flavours if claim.text not in services[flavour]]
     if len(lacking) == len(claim.flavours):
@@ -146,7 +147,10 @@ def made_file(claim: Claim, known: Sources) -> Finding | None:
 
 
 def exists(site: StackSite, name: str) -> str:
-    """What keeps the file, or with a slash at its end the folder, from being there."""
+    """Return why the file, or with a slash at its end the folder, is missing.
+
+    Empty if it exists.
+    """
     path = site.folder / name
     there = path.is_dir() if name.endswith("/") else path.is_file()
     return "" if there else f"no command of the guide has made {name}"
@@ -226,7 +230,7 @@ def open_port(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("attack")
 def attack(claim: Claim, known: Sources) -> Finding | None:
-    """A test of the attacks on running stacks, by its name."""
+    """The name of a test of the attacks on running stacks."""
     if not re.fullmatch(r"test_\w+", claim.text):
         return None
     tests = "".join(path.read_text() for path in (ROOT / "tests" / "attack").glob("test_*.py"))
@@ -284,7 +288,7 @@ def nginx_variable(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("path at the proxy")
 def path_at_the_proxy(claim: Claim, known: Sources) -> Finding | None:
-    """A path that a location of the proxy's configuration is for."""
+    """A path that has a location in the proxy's configuration."""
     places = re.findall(r"^\s*location \^?~ (\S+) {", known.nginx, re.MULTILINE)
     written = re.fullmatch(r"/[\w./]+", claim.text)
     return holds_if(written and any(re.search(place, claim.text) for place in places))
@@ -299,7 +303,7 @@ def compose_keyword(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("cipher suite without effect", role="idle-suite")
 def idle_suite(claim: Claim, known: Sources) -> Finding | None:
-    """The one name of the server's list of cipher suites that takes no effect."""
+    """The only name in the server's list of cipher suites that has no effect."""
     listed = re.search(r"^PARSEC_SSL_CIPHERS=(\S+)", known.file("parsec.env"), re.MULTILINE)
     names = listed[1].split(":") if listed else []
     idle = [name for name in names if name not in facts.in_effect(names)]
@@ -325,7 +329,7 @@ def certified_name(claim: Claim, known: Sources) -> Finding | None:
 
 
 def names_of(certificate: Path) -> set[str]:
-    """The names and addresses for which the certificate is valid."""
+    """Return the names and addresses for which the certificate is valid."""
     from cryptography import x509
 
     extensions = x509.load_pem_x509_certificate(certificate.read_bytes()).extensions
@@ -384,7 +388,7 @@ def command(claim: Claim, known: Sources) -> Finding | None:
 
 
 def docker_command(words: list[str], known: Sources) -> Finding:
-    """What docker, or its compose, says of a command's options; its files and services are ours."""
+    """Check a command's options with docker or compose, and its files and services with ours."""
     if words[0] != "compose":
         return unknown_option("docker", words[:1], words[1:], known)
     words = words[1:]
@@ -399,7 +403,7 @@ def docker_command(words: list[str], known: Sources) -> Finding:
 
 
 def unknown_option(name: str, subcommand: list[str], words: list[str], known: Sources) -> Finding:
-    """The first option that the program's own help does not list."""
+    """Return the first option that the program's own help does not list."""
     said = known.help_of(name, *subcommand)
     if said is None:
         return Finding(unchecked=f"{name} is absent here")
@@ -414,14 +418,14 @@ def unknown_option(name: str, subcommand: list[str], words: list[str], known: So
 
 @recognises("message")
 def message(claim: Claim, known: Sources) -> Finding | None:
-    """Words that the guide says a program prints, or that nginx itself holds."""
+    """Words that the guide says a program prints, or that are in nginx's program file."""
     if " " not in claim.text:
         return None
     return holds_if(claim.text in known.said or claim.text.encode() in nginx_program())
 
 
 def nginx_program() -> bytes:
-    """The program itself, with its texts."""
+    """Return nginx's program file, with its texts."""
     from parsec_stack.verify import nginx
 
     return Path(nginx.TOOL.path).read_bytes() if nginx.TOOL.path else b""
@@ -429,7 +433,7 @@ def nginx_program() -> bytes:
 
 @recognises("form of the block store")
 def block_store(claim: Claim, known: Sources) -> Finding | None:
-    """A block store as the server reads it, with words in the place of its parts."""
+    """A block store in the form that the server reads, with words in the place of its parts."""
     if not claim.text.startswith("s3:"):
         return None
     return Finding(options.refusal("PARSEC_BLOCKSTORE", claim.text))
@@ -437,7 +441,7 @@ def block_store(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("anything, in stated output")
 def wildcard(claim: Claim, known: Sources) -> Finding | None:
-    """What stands for anything in stated output and messages."""
+    """The sign for any text in stated output and messages."""
     return holds_if(claim.text == match.ANY)
 
 
@@ -460,14 +464,14 @@ def login(claim: Claim, known: Sources) -> Finding | None:
 
 @recognises("role of the database", role="database-role")
 def database_role(claim: Claim, known: Sources) -> Finding | None:
-    """The owner of the database, made by prepare-database.sh, as whom the server logs in."""
+    """The owner of the database, made by prepare-database.sh, with which the server logs in."""
     made = re.search(r"^ *CREATE ROLE (\w+);$", known.file("prepare-database.sh"), re.MULTILINE)
     used = re.search(r"^PARSEC_DB=.postgresql://(\w+):", known.file("parsec-db.env"), re.MULTILINE)
     return is_called(claim, "role", made, used)
 
 
 def is_called(claim: Claim, what: str, *found: re.Match[str] | None) -> Finding:
-    """Is this its name, by the one group of each match?"""
+    """Return whether this is the name in the one group of each match."""
     names = {match[1] if match else "none" for match in found}
     return HOLDS if names == {claim.text} else Finding(f"the {what} is {' or '.join(names)}")
 
@@ -486,7 +490,7 @@ def untrusted(claim: Claim, known: Sources) -> Finding | None:
 
 
 def only_a_name(text: str) -> bool:
-    """Does the server's HTTP server take this trusted address for neither address nor network?"""
+    """Return whether the server's HTTP server takes this trusted address for a mere name."""
     from uvicorn.middleware.proxy_headers import _TrustedHosts
 
     return text in _TrustedHosts(text).trusted_literals
@@ -497,14 +501,14 @@ def log_field(claim: Claim, known: Sources) -> Finding | None:
     """A member of the object in which the server logs an error."""
     said = output_of([sys.executable, "-c", LOGGING], Path("/"))
     if said.status:
-        return Finding(f"the server's way to log cannot be asked: {said.last_line}")
+        return Finding(f"the log format of the server cannot be determined: {said.last_line}")
     fields = json.loads(said.text)
     return HOLDS if claim.text in fields else Finding(f"the server logs {', '.join(fields)}")
 
 
 @recognises("version of TLS", role="number")
 def tls_version(claim: Claim, known: Sources) -> Finding | None:
-    """A version of TLS that there is; every other number is derived, by ``:fact:``."""
+    """An existing version of TLS; every other number is derived, with ``:fact:``."""
     return holds_if(claim.text in TLS_VERSIONS)
 
 
@@ -536,7 +540,7 @@ def unlike_quoted(claim: Claim, known: Sources) -> Finding | None:
 
 
 def same_to_both(value: str, *, expected: bool) -> Finding:
-    """Let bash and compose read a value of this form after NAME, and see whether they agree."""
+    """Return whether bash and compose agree on a value of this form after NAME."""
     import tempfile
 
     from parsec_stack.verify import compose

@@ -1,4 +1,4 @@
-"""The versions that the guide installs are those of pyproject.toml, in both flavours."""
+"""Check that both flavours of the guide install the versions in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from parsec_stack.versions import LOCKED, REQUIREMENTS
 
 ENTRY = re.compile(r"^([a-z][\w.-]*)==(\S+)(.*\n(?: .*\n)*)", re.MULTILINE)
 HASH = re.compile(r"--hash=(\S+)")
-# What an image's tag says of the version; the rest names what the image was built on.
+# The version in an image's tag; the rest names what the image was built on.
 TAG = re.compile(r"v?(\d+(?:\.\d+)*(?:-rc\.\d+)?)")
 
 
 def problems(known: Sources) -> Iterator[str]:
-    """Every package and image whose version is another than pyproject's, with its place."""
+    """Yield every package and image whose version differs from pyproject's, with its place."""
     if REQUIREMENTS in known.guide.files():
         yield from differing_packages(known.file(REQUIREMENTS))
     for service, (image, tag) in composition.images(known.compose).items():
@@ -29,32 +29,32 @@ def problems(known: Sources) -> Iterator[str]:
         found = TAG.match(tag)
         if both_run_one(service) and not (found and Version(found[1]) == Version(version)):
             yield (
-                f"{composition.COMPOSE_FILE}: {service} runs {image} {tag}, "
-                f"and without Docker {package} {version}"
+                f"{composition.COMPOSE_FILE}: {service} runs {image} {tag}, but without Docker it "
+                f"runs {package} {version}"
             )
 
 
 def both_run_one(service: str) -> bool:
-    """Is it the same program in both flavours?"""
+    """Return whether it is the same program in both flavours."""
     return SERVICES[service].program == SERVICES[service].contained
 
 
 def differing_packages(requirements: str) -> Iterator[str]:
-    """The packages of the file that the project's lock has at another version, or not."""
+    """Yield the packages in the file that the project's lock lacks or has at another version."""
     listed, locked = entries(requirements), entries((ROOT / LOCKED.path).read_text())
     for name, (version, hashes) in listed.items():
         wanted, known = locked.get(name, ("absent", set()))
         if version != wanted or hashes != known:
             yield (
-                f"{REQUIREMENTS}: {name} is {version} here, and {wanted} in {LOCKED.path}, "
-                "or has other hashes there: run scripts/lock"
+                f"{REQUIREMENTS}: {name} is {version} here, but {wanted} in {LOCKED.path}, or has "
+                "other hashes there: run scripts/lock"
             )
     if lacking := sorted(facts.pinned().keys() - listed.keys()):
         yield f"{REQUIREMENTS} lacks {', '.join(lacking)}, which pyproject.toml has under native"
 
 
 def entries(text: str) -> dict[str, tuple[str, set[str]]]:
-    """Version and hashes of each package of a lock."""
+    """Return version and hashes of each package of a lock."""
     found: dict[str, tuple[str, set[str]]] = {}
     for name, version, rest in ENTRY.findall(text):
         found[name] = version, set(HASH.findall(rest))

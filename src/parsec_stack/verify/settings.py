@@ -1,4 +1,4 @@
-"""No file or command of the guide may set what nobody reads."""
+"""Check that no file or command of the guide sets what nothing reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=")
 
 
 def problems(known: Sources) -> Iterator[str]:
-    """Every variable that is set and not read, or read without effect, with its place."""
+    """Yield every variable that is set and not read, or read without effect, with its place."""
     for block in known.guide.blocks:
         if block.kind in ("output", "message"):
             continue
@@ -33,7 +33,7 @@ def set_in(line: str, block: Block) -> Iterable[str]:
 
 
 def misuse(name: str, known: Sources) -> str:
-    """Why the variable should not be set; empty if somebody reads it."""
+    """Return why the variable should not be set; empty if something reads it."""
     if name in options.WITHOUT_EFFECT:
         return f"the server reads {name} without effect: set it on the command line, or not at all"
     if name.startswith("PARSEC_"):
@@ -44,12 +44,12 @@ def misuse(name: str, known: Sources) -> str:
 
 
 def is_read(name: str) -> bool:
-    """Does the server read this variable, with effect?"""
+    """Return whether the server reads this variable, with effect."""
     return name in options.variables() and name not in options.WITHOUT_EFFECT
 
 
 def of_the_s3_client() -> set[str]:
-    """The variables that the server's S3 client reads."""
+    """Return the variables that the server's S3 client reads."""
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
     named = (row[1] for row in BOTOCORE_DEFAUT_SESSION_VARIABLES.values() if row[1])
@@ -57,6 +57,6 @@ def of_the_s3_client() -> set[str]:
 
 
 def of_the_tls_library() -> set[str]:
-    """The variables that tell the server's TLS library whom to trust."""
+    """Return the variables that tell the server's TLS library whom to trust."""
     paths = ssl.get_default_verify_paths()
     return {paths.openssl_cafile_env, paths.openssl_capath_env}

@@ -17,7 +17,7 @@ DOCKER = Tool("docker", "", ["--version"])
 
 
 class Sources:
-    """Each is read when it is first asked for, and once."""
+    """The sources, each read once, when it is first asked for."""
 
     def __init__(self, guide: Guide, root: Path) -> None:
         self.guide = guide
@@ -30,25 +30,25 @@ class Sources:
 
     @cached_property
     def commands(self) -> str:
-        """All commands of the guide, those too that are not executed."""
+        """All commands of the guide, including those that are not executed."""
         blocks = self.guide.blocks
         kinds = ("command", "exception")
         return "\n".join(b.text for b in blocks if b.kind in kinds and b.language == "bash")
 
     @cached_property
     def code(self) -> str:
-        """All that a reader executes or gives to a program."""
+        """Everything that a reader executes or gives to a program."""
         return "\n".join([self.commands, *self.files.values()])
 
     @cached_property
     def shell(self) -> str:
-        """What bash executes of it."""
+        """The part of the code that bash executes."""
         scripts = [text for text in self.files.values() if text.startswith("#!/usr/bin/env bash")]
         return "\n".join([self.commands, *scripts])
 
     @cached_property
     def said(self) -> str:
-        """All that the guide says programs print."""
+        """All output and messages of programs that the guide states."""
         blocks = self.guide.blocks
         return "\n".join(b.text for b in blocks if b.kind in ("message", "output"))
 
@@ -97,11 +97,11 @@ class Sources:
         return {host for url in named if (host := urlsplit(url.rpartition(" ")[2]).hostname)}
 
     def file(self, name: str) -> str:
-        """The text of an artifact; empty if the guide shows none of this name."""
+        """Return the text of an artifact; empty if the guide shows none of this name."""
         return self.files.get(name, "")
 
     def help_of(self, program: str, *arguments: str) -> Said | None:
-        """What the program says of its options; None where it is absent."""
+        """Return the program's help on its options; None if it is absent."""
         tool = {"docker": DOCKER, "docker compose": compose.TOOL}.get(program)
         tool = tool or Tool(program, "", [])
         if not tool.path:

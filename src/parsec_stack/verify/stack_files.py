@@ -1,4 +1,4 @@
-"""The guide's files as a reader lays them out, for checks that need no service."""
+"""The guide's files as a reader creates them, for checks that need no service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parsec_stack.verify import compose, env_files
 
 
 class StackFiles(Files):
-    """What lies in the reader's folder before anything has run."""
+    """The content of the reader's folder before anything has run."""
 
     def __init__(self, folder: Path, guide: Guide) -> None:
         super().__init__(folder, guide)
@@ -22,11 +22,11 @@ class StackFiles(Files):
 
     @cached_property
     def generated(self) -> dict[str, str]:
-        """A value for each variable that the reader's commands generate."""
+        """Return a value for each variable that the reader's commands generate."""
         return env_files.required("".join(map(self.text, self.guide.files())))
 
     def composed(self, *names: str, **variables: str) -> Any:
-        """What compose makes of these files together, with these variables set."""
+        """Return what compose makes of these files together, with these variables set."""
         asked = (names, *variables.items())
         if asked not in self.known:
             given = self.generated | variables
@@ -34,7 +34,7 @@ class StackFiles(Files):
         return deepcopy(self.known[asked])
 
     def sourced(self, *names: str, **variables: str) -> dict[str, str]:
-        """The environment that bash has after it has sourced these env files in their order."""
+        """Return bash's environment after it has sourced these env files in their order."""
         given = self.generated | variables
         said = output_of(["bash", "-c", env_files.STRICT, "bash", *names], self.folder, given)
         assert not said.status, said.last_line

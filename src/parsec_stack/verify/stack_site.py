@@ -1,4 +1,4 @@
-"""An empty folder with a clean environment and ports of its own, in which the guide is followed."""
+"""An empty folder with a clean environment and its own ports, in which the guide is followed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from parsec_stack.services import FlavourName
 from parsec_stack.stack import MAX_OFFSET, ROOT, Stack
 from parsec_stack.verify.reader import downloads
 
-# Below this number they would collide with the usual ports of other stacks.
+# Smaller offsets would collide with the default ports of other stacks.
 MIN_OFFSET = 1000
 # What the clean environment takes over: how to reach package indexes, proxies and the engine.
 KEPT_PREFIXES = ("PIP_", "DOCKER_")
@@ -30,24 +30,24 @@ KEPT = {f"{name}_proxy" for name in ("http", "https", "all", "no")}
 
 @dataclass
 class StackSite(Site):
-    """Where one flavour of the guide is followed, as a stack."""
+    """The place where one flavour of the guide is followed, as a stack."""
 
     stack: Stack = field(kw_only=True)
 
     def redactor(self, public: Iterable[str]) -> Redactor:
-        """What knows the secrets that the guide's steps make."""
+        """Return what hides the secrets that the guide's steps make."""
         return Redactor(self.folder, public)
 
     def log(self, service: str, lines: int) -> str:
-        """The last lines that the service has said."""
+        """Return the last lines of the service's log."""
         return for_people(flavour_of(self.stack).log_tail(self.stack, service, lines))
 
     def versions(self) -> dict[str, str]:
-        """The versions of what the guide has installed or started, by program."""
+        """Return the versions of what the guide has installed or started, by program."""
         return flavour_of(self.stack).versions(self.stack)
 
     def missing_images(self, file: str) -> list[str]:
-        """The images of the stack, with this file laid on top, that are not on the engine."""
+        """Return the stack's images, with this file laid on top, that the engine does not have."""
         return docker.missing_images(self.stack, file)
 
     def end(self) -> None:
@@ -56,7 +56,7 @@ class StackSite(Site):
 
 
 def site_of(stack: Stack, environment: dict[str, str]) -> StackSite:
-    """The stack as a site, which nobody has followed yet."""
+    """Return the stack as a site that nobody has followed yet."""
     return StackSite(
         stack.folder,
         stack.flavour,
@@ -68,26 +68,26 @@ def site_of(stack: Stack, environment: dict[str, str]) -> StackSite:
 
 
 def prepare(flavour: FlavourName, offset: int | None = None) -> StackSite:
-    """An empty folder and free ports for this flavour; StackError if none are free."""
+    """Return an empty folder and free ports for this flavour; StackError if none are free."""
     folder = new_folder()
     offset = free_offset(folder, flavour) if offset is None else offset
-    # Compose names a project after the folder: a name in a variable would hide a missing file.
+    # Compose names a project after the folder; a name in a variable would hide a missing file.
     stack = Stack(folder, flavour, offset, name=folder.name)
     return site_of(stack, environment(stack, home_of(folder)))
 
 
 def free_offset(folder: Path, flavour: FlavourName) -> int:
-    """An offset at which every port of the stack is free now."""
+    """Return an offset at which every port of the stack is free now."""
     for _ in range(50):
         offset = random.randrange(MIN_OFFSET, MAX_OFFSET)
         stack = Stack(folder, flavour, offset)
         if all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
             return offset
-    raise StackError("the docs-test finds no free ports: end other stacks on this machine")
+    raise StackError("docs-test finds no free ports: end other stacks on this machine")
 
 
 def environment(stack: Stack, home: Path) -> dict[str, str]:
-    """The variables that a reader with a fresh account has, and the ports of this run."""
+    """Return the variables of a reader with a fresh account, and the ports of this run."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -99,7 +99,7 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TMPDIR": tempfile.gettempdir(),
-        # A reader who forgets the virtual environment may not change this machine's Python.
+        # A reader who forgets the virtual environment must not change this machine's Python.
         "PIP_REQUIRE_VIRTUALENV": "1",
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(downloads())),
     }
@@ -112,9 +112,9 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
 
 
 def docker_settings(home: Path) -> Path:
-    """The user's own settings of the docker command, and a proxy that nothing may use.
+    """Return the user's own settings of the docker command, with a proxy that nothing may use.
 
-    Companies have one there; the docker command hands it on to every container.
+    Companies have a proxy there, and the docker command passes it on to every container.
     """
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     folder = home / ".docker"
@@ -129,8 +129,8 @@ def docker_settings(home: Path) -> Path:
 
 
 def search_path() -> str:
-    """This process's PATH with the Python that the guide needs, but without the tools of its venv.
+    """Return this process's PATH with the Python that the guide needs, without its venv's tools.
 
-    The guide must install by itself what it uses.
+    The guide must itself install what it uses.
     """
     return os.pathsep.join([f"{sys.base_prefix}/bin", *environments.outside(ROOT)])

@@ -1,4 +1,4 @@
-"""A whole stack for tests that harm it: brought up by the tasks, removed at the end."""
+"""A whole stack for tests that harm it: the tasks bring it up, and remove it at the end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.parsec_guide import docker_required
 from parsec_stack.verify.stack_site import docker_settings, free_offset
 
-# How long tasks may take, in seconds.
+# How many seconds tasks may take.
 PATIENCE = 300
 BUILD = ROOT / "build"
-# What a user may have exported for other purposes; nothing of it may reach the stack.
+# What a user may have exported for other purposes; none of it may reach the stack.
 HOSTILE = {
     **dict.fromkeys(
         ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
@@ -37,15 +37,15 @@ Figures = dict[str, float | str]
 
 @contextmanager
 def running(flavour: FlavourName, name: str) -> Iterator[Stack]:
-    """A complete stack in a folder of its own, which begins with this name.
+    """Give a complete stack in a folder of its own, whose name begins with this one.
 
-    Where the flavour cannot run the test is skipped, or fails if it must not be.
+    If the flavour cannot run, the test is skipped, or fails if the flavour is required.
     """
     if flavour == "docker" and (problem := engine.engine_problem()):
         (pytest.fail if docker_required() else pytest.skip)(problem)
-    # A short path: sockets lie in it.
+    # A short path, because there are sockets in it.
     base = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-    # Others may come as far as the stack's own folder, which must keep them out itself.
+    # Others may get as far as the stack's own folder, which must keep them out itself.
     base.chmod(0o755)
     made = Stack(base / "s", flavour, free_offset(base / "s", flavour))
     if flavour == "docker":
@@ -62,7 +62,7 @@ def running(flavour: FlavourName, name: str) -> Iterator[Stack]:
 
 
 def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
-    """Run tasks on the stack as a user does; what they print must hold no secret."""
+    """Run tasks on the stack as a user does; their output must contain no secret."""
     own = {
         "STACK_FLAVOUR": stack.flavour,
         "STACK_DIR": str(stack.folder),
@@ -84,7 +84,7 @@ def invoke(stack: Stack, *tasks: str) -> subprocess.CompletedProcess[str]:
 
 
 def without_secrets(stack: Stack, text: str) -> str:
-    """The text itself, in which no secret of the stack may be."""
+    """Return the text, which must contain no secret of the stack."""
     known = redact.of_stack(stack)
     known.look()
     if origin := known.leak(text):
@@ -94,7 +94,7 @@ def without_secrets(stack: Stack, text: str) -> str:
 
 
 def record(stack: Stack, kind: str, what: str, figures: Figures) -> None:
-    """Keep the figures of one test in ``build/KIND/FLAVOUR.json``, beside what is known already."""
+    """Add the figures of one test to ``build/KIND/FLAVOUR.json``."""
     path = BUILD / kind / f"{stack.flavour}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}

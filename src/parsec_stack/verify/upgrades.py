@@ -1,6 +1,6 @@
-"""Upgrade a stack with data from one version's checkout to another's, go back, and upgrade again.
+"""Upgrade a stack with data from one version's checkout to another's, go back, upgrade again.
 
-Everything is done by the tasks, as their user does it, each in the environment of its version.
+The tasks do everything, as for their user, each in the environment of its version.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 from parsec_stack.verify.stack_site import free_offset
 
-# What the tasks say of a database that is newer than the server.
+# The tasks' message about a database that is newer than the server.
 REFUSAL = "the database has migrations that this Parsec server does not know"
 
 
 class Upgraded:
-    """A stack that two checkouts take turns at."""
+    """A stack on which two checkouts take turns."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Upgraded:
         }
 
     def invoke(self, version: Path, *tasks: str) -> str:
-        """What the tasks of this checkout print; StackError if they fail."""
+        """Return what the tasks of this checkout print; StackError if they fail."""
         return checkout.run_inside(version, "invoke", *tasks, **self.variables)
 
     def traces(self, version: Path, verb: str, name: str) -> str:
@@ -43,7 +43,7 @@ class Upgraded:
         return checkout.run_inside(version, *module, verb, path, **self.variables)
 
     def refuse(self, version: Path, *tasks: str) -> None:
-        """StackError unless the tasks are refused by one clear message and start no server."""
+        """Raise StackError unless one clear message refuses the tasks and no server starts."""
         done = checkout.try_inside(version, "invoke", *tasks, **self.variables)
         said = done.stderr.strip()
         if done.returncode == 0 or not said.startswith(f"error: {REFUSAL}") or "\n" in said:
@@ -55,14 +55,14 @@ class Upgraded:
 
 
 def upgrade(old: Path, new: Path) -> dict[str, Any]:
-    """Upgrade and go back; what was seen, StackError for data that are lost."""
-    # A short path: sockets lie in it.
+    """Upgrade and go back; return what was seen, StackError for data that are lost."""
+    # A short path, because there are sockets in it.
     base = Path(tempfile.mkdtemp(prefix="upgrade-"))
     stack = Upgraded(base / "s")
     try:
         return follow(stack, old, new)
     finally:
-        # The newer one knows all that either has made.
+        # The newer version knows everything that either has made.
         gone = checkout.try_inside(new, "invoke", "destroy", "--yes", **stack.variables)
         shutil.rmtree(base, ignore_errors=True)
         if gone.returncode:
@@ -70,7 +70,7 @@ def upgrade(old: Path, new: Path) -> dict[str, Any]:
 
 
 def follow(stack: Upgraded, old: Path, new: Path) -> dict[str, Any]:
-    """The way from the old version to the new one, back, and there again."""
+    """Go from the old version to the new one, back, and to the new one again."""
     stack.invoke(old, "tls", "adminToken", "up", "migrate", "bucket", "smoke")
     stack.traces(old, "write", "before")
     stack.invoke(old, "backup", "down")
@@ -108,7 +108,7 @@ def follow(stack: Upgraded, old: Path, new: Path) -> dict[str, Any]:
 
 
 def lacking_said(printed: str) -> int:
-    """How many migrations the database lacks, as ``invoke up`` says."""
+    """Return how many migrations the database lacks, from the output of ``invoke up``."""
     for line in printed.splitlines():
         if line.startswith("the database lacks "):
             return int(line.split()[3])

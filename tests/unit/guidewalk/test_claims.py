@@ -292,7 +292,7 @@ def test_what_an_extension_derives_is_no_claim(mini: Mini) -> None:
     [
         ("2-3", "``keepalive`` and ``Host``", ""),
         ("1-3", "``keepalive`` and ``Host``", "deploy/parsec-nginx.conf:1: 'gzip on;' is emph"),
-        ("2", "``keepalive`` and ``Host``", "'Host' is explained, and no emphasised line has it"),
+        ("2", "``keepalive`` and ``Host``", "'Host' is explained, but no emphasised line has it"),
         ("2-3", "``Host``", "deploy/parsec-nginx.conf:2: 'keepalive 32;' is emphasised"),
         ("3-4", "``Host``", "4: '}' is emphasised"),
     ],

@@ -52,9 +52,9 @@ def test_whom_root_becomes(tmp_path: Path) -> None:
 
 def test_names_that_cannot_be(tmp_path: Path) -> None:
     """Root, and a name that no account has."""
-    with pytest.raises(StackError, match="STACK_USER names root, who runs no services"):
+    with pytest.raises(StackError, match="STACK_USER names root, but no service runs as root"):
         account_of(tmp_path / "new", STACK_USER="root")
-    with pytest.raises(StackError, match="STACK_USER names 'no one', and no account"):
+    with pytest.raises(StackError, match="STACK_USER names 'no one', but there is no such account"):
         account_of(tmp_path / "new", STACK_USER="no one")
 
 
@@ -98,7 +98,8 @@ def test_a_closed_way_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert f"nobody, as whom root's services run, may not enter {closed}" in done.stderr
+    account = "nobody, the account of the services that root starts"
+    assert f"{account}, may not enter {closed}" in done.stderr
     assert f"'chmod o+x {closed}'" in done.stderr
 
 

@@ -255,7 +255,7 @@ def test_what_uv_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     complaints = {
         "Because there is no version of parsec-cloud==3.99.0 and": "is no release",
         "Python version (>=3.12) does not satisfy Python>=3.14.0,<3.15 and\n parsec-cloud==": (
-            r"needs Python >=3\.14\.0,<3\.15, and here it would be 3\.12"
+            r"needs Python >=3\.14\.0,<3\.15, and this would use 3\.12"
         ),
         "no network": "scripts/lock failed for Parsec 3.99.0:\nno network",
     }

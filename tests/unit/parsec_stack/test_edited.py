@@ -16,7 +16,7 @@ from parsec_stack.errors import StackError
         (b"A=1\nB=2\r\n", "line 2, ends as on Windows"),
         (b"A=1\rB=2\n", "line 1, ends as on Windows"),
         (b"\xef\xbb\xbfA=1\n", "line 1, begins with a byte order mark"),
-        ("A=1\n".encode("utf-16"), "line 1, holds a zero byte"),
+        ("A=1\n".encode("utf-16"), "line 1, contains a zero byte"),
     ],
 )
 def test_what_other_editors_leave(tmp_path: Path, content: bytes, message: str) -> None:

@@ -65,7 +65,7 @@ def test_version_that_fits(version: str) -> None:
 @pytest.mark.parametrize("version", ["16.14", "17.15", "16.1", "16.15rc1"])
 def test_version_that_does_not_fit(version: str) -> None:
     """An image never holds another version than its name says."""
-    with pytest.raises(StackError, match="bring them together"):
+    with pytest.raises(StackError, match="bring them to the same version"):
         images.check_version("postgres:16.15-bookworm", recipe(version))
 
 
@@ -74,7 +74,7 @@ def test_release_that_does_not_fit() -> None:
     other = Recipe("minio", "RELEASE.2025-09-07T16-13-09Z", dict)
 
     images.check_version("minio/minio:RELEASE.2025-09-07T16-13-09Z", other)
-    with pytest.raises(StackError, match="bring them together"):
+    with pytest.raises(StackError, match="bring them to the same version"):
         images.check_version("minio/minio:RELEASE.2025-10-15T17-29-55Z", other)
 
 

@@ -299,7 +299,7 @@ def test_image_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "engine", lambda: SimpleNamespace(containers=containers))
     docker.packaged_in.cache_clear()
 
-    with pytest.raises(StackError, match="holds no Parsec server"):
+    with pytest.raises(StackError, match="contains no Parsec server"):
         docker.packaged_in("other:1")
 
 
