@@ -28,7 +28,7 @@ def test_roots_stack_becomes_its_accounts(tmp_path: Path) -> None:
     done = invoke(folder, "tls")
 
     assert done.returncode == 0, done.stderr
-    assert "as nobody, for root runs no services" in done.stdout
+    assert "as nobody, because no service runs as root" in done.stdout
     owners = {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
     assert owners == {NOBODY.pw_uid}
     assert other.stat().st_uid == 0
