@@ -1,4 +1,4 @@
-"""Write files whole or not at all: beside their place first, then renamed."""
+"""Write files as a whole or not at all: beside their place first, then renamed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from guidewalk.errors import named
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
+    """Write the file as a whole or not at all."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with named(path):
@@ -21,7 +21,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copy the file whole or not at all, open to all readers: a umask may have closed it."""
+    """Copy the file as a whole or not at all, readable for all: a umask may have closed it."""
     beside = target.with_name(f"{target.name}.{os.getpid()}.new")
     try:
         shutil.copyfile(source, beside)

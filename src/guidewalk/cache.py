@@ -1,6 +1,6 @@
-"""The guide, read by Sphinx only when one of its files has changed (``doctree.py``).
+"""Read the guide with Sphinx only when one of its files has changed (``doctree.py``).
 
-In between all comes from a file in ``build/``.
+Otherwise everything comes from a file in ``build/``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guidewalk.guide import Block, Claim, Guide
 
 
 def load(docs: Path) -> Guide:
-    """The guide in this folder, whose artifacts lie in ``deploy`` beside it.
+    """Return the guide in this folder, whose artifacts are in ``deploy`` beside it.
 
     Raises GuideError with page and line for what Sphinx warns of and for what has no clear meaning.
     """
@@ -44,7 +44,7 @@ def load(docs: Path) -> Guide:
 
 
 def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """All files on which the guide depends: its own, the artifacts, what reads them."""
+    """Yield all files on which the guide depends: its own, the artifacts, and its readers' code."""
     yield from walk(docs)
     yield from walk(docs.parent / config_of(docs.parent).artifacts)
     readers = ("cache.py", "guide.py", "doctree.py", "literals.py", "directives.py", "config.py")
@@ -55,7 +55,7 @@ def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The files below the folder, but for hidden and built ones, in a stable order."""
+    """Yield the files below the folder, except hidden and built ones, in a stable order."""
     if not folder.is_dir():
         return
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -68,7 +68,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def content_digest(paths: dict[str, Any]) -> str:
-    """One SHA-256 of the names and contents of these files."""
+    """Return one SHA-256 of the names and contents of these files."""
     total = hashlib.sha256()
     for path in paths:
         total.update(f"{path}\0{hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n".encode())
@@ -76,7 +76,7 @@ def content_digest(paths: dict[str, Any]) -> str:
 
 
 def read_cache(cache: Path) -> dict[str, Any]:
-    """What was kept of the last reading; empty if there is nothing usable."""
+    """Return what was kept of the last reading; empty if there is nothing usable."""
     try:
         known = json.loads(cache.read_text())
     except (OSError, ValueError):
@@ -87,7 +87,8 @@ def read_cache(cache: Path) -> dict[str, Any]:
 def write_cache(cache: Path, content: dict[str, Any]) -> None:
     """Keep the reading; another process sees the old file or the new one, never a part.
 
-    Where another user has made the folder, or the disk is full, the next process reads anew.
+    If another user has made the folder, or the disk is full, the next process reads the guide
+    again.
     """
     beside = cache.with_name(f"{cache.name}.{os.getpid()}.new")
     with suppress(OSError):
@@ -100,7 +101,7 @@ def write_cache(cache: Path, content: dict[str, Any]) -> None:
 
 
 def from_json(known: dict[str, Any]) -> Guide:
-    """The guide that was kept."""
+    """Return the guide that was kept."""
     return Guide(
         [Block(**with_tuple(block)) for block in known["blocks"]],
         [Claim(**with_tuple(claim)) for claim in known["claims"]],
@@ -108,5 +109,5 @@ def from_json(known: dict[str, Any]) -> Guide:
 
 
 def with_tuple(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with their flavours as they were before they became JSON."""
+    """Return the fields with their flavours as they were before they became JSON."""
     return fields | {"flavours": tuple(fields["flavours"])}

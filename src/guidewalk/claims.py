@@ -1,7 +1,7 @@
 """The guide's claims: what becomes of every inline literal and link of its prose and tables.
 
-What artifacts and programs can tell is checked at once, what the running stack must tell when a
-run has everything up.
+What artifacts and programs can tell is checked at once. What only the running stack can tell is
+checked when a run has everything up.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from guidewalk.guide import DENIAL, Claim, Guide
 from guidewalk.registry import Registry
 from guidewalk.site import Site
 
-# What is wrong with the claim in the running stack; empty if nothing is.
+# Returns what is wrong with the claim in the running stack; empty if nothing is.
 Later = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a recogniser has seen: what is wrong, what could not be checked here, what is left."""
+    """What a recogniser has found: a problem, a reason not to check, or what to check later."""
 
     problem: str = ""
     unchecked: str = ""
@@ -32,7 +32,7 @@ class Finding:
 
 HOLDS = Finding()
 
-# What recognises a claim gets the project's sources; None says that it is of another kind.
+# A recogniser gets the project's sources; None means that the claim is of another kind.
 Recogniser = Callable[[Claim, Any], Finding | None]
 # By role ("" for none), then by the name of what they recognise.
 Recognisers = dict[str, dict[str, Recogniser]]
@@ -42,7 +42,7 @@ Outcome = Literal["checked", "excepted", "failed", "unrecognised", "not reached"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one claim; ``kind`` is what it was recognised as."""
+    """The result for one claim; ``kind`` is what it was recognised as."""
 
     claim: Claim
     kind: str
@@ -50,7 +50,7 @@ class Verdict:
     reason: str = ""
 
     def as_json(self, flavour: str) -> dict[str, Any]:
-        """The verdict as the report has it."""
+        """Return the verdict as the report has it."""
         return {
             "page": self.claim.page,
             "source": self.claim.source,
@@ -64,7 +64,7 @@ class Verdict:
 
 
 class Claims:
-    """All claims of one guide, each recognised once, beginning at once beside other work."""
+    """All claims of one guide, each recognised once, in the background from the beginning."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class Claims:
         registry: Registry,
         is_tested: Callable[[str], bool],
     ) -> None:
-        """Take what recognises them, and what it looks into; without recognisers none is checked.
+        """Start to recognise the claims; without ``recognisers`` none is checked.
 
-        ``is_used`` tells whether a variable that the prose says to be ignored is read or set. The
-        ``registry`` has the checks that show what the prose denies; ``is_tested`` tells whether
-        the project has another test of this name.
+        ``sources`` is what the recognisers look into. ``is_used`` tells whether a variable that the
+        prose says to be ignored is read or set. The ``registry`` has the checks that show what the
+        prose denies; ``is_tested`` tells whether the project has another test of this name.
         """
         self.guide = guide
         self.registry = registry
@@ -87,14 +87,14 @@ class Claims:
         self.sources = sources
         self.is_used = is_used
         self.is_tested = is_tested
-        # What the running stacks have told, by flavour, and how long that took in seconds.
+        # The verdicts of the running stacks, by flavour, and how many seconds they took.
         self.settled: dict[str, dict[Claim, Verdict]] = {}
         self.seconds = 0.0
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="claims")
         self.running = self.pool.submit(self.recognise_all)
 
     def recognise_all(self) -> dict[Claim, tuple[str, Finding]]:
-        """What each claim is, and what was found of it without a stack."""
+        """Return what each claim is, and what was found about it without a stack."""
         claims = self.guide.claims if self.recognisers else []
         return {claim: self.try_to_recognise(claim) for claim in claims}
 
@@ -104,14 +104,17 @@ class Claims:
         return self.running.result()
 
     def try_to_recognise(self, claim: Claim) -> tuple[str, Finding]:
-        """What this claim is; an artifact may be damaged in any way."""
+        """Return what this claim is; an artifact may be damaged in any way."""
         try:
             return self.recognise(claim)
         except Exception as error:
             return "", Finding(f"it cannot be checked: {type(error).__name__}: {error}")
 
     def recognise(self, claim: Claim) -> tuple[str, Finding]:
-        """What this claim is; a claim of no kind, or of several, has the problem that it is so."""
+        """Return what this claim is.
+
+        A claim of no kind, or of several kinds, has that as its problem.
+        """
         if claim.role == DENIAL:
             return DENIAL, self.denied(claim)
         if claim.mark in ("beyond", "ignored"):
@@ -128,13 +131,13 @@ class Claims:
         )
 
     def kinds(self, claim: Claim) -> dict[str, Finding]:
-        """The findings of all recognisers that know the claim."""
+        """Return the findings of all recognisers that know the claim."""
         candidates = self.recognisers.get(claim.role, {})
         asked = {kind: recogniser(claim, self.sources) for kind, recogniser in candidates.items()}
         return {kind: finding for kind, finding in asked.items() if finding is not None}
 
     def denied(self, claim: Claim) -> Finding:
-        """Does a check, or a test of the project's, show what the sentence says?"""
+        """Find out whether a check, or a test of the project's, shows what the sentence says."""
         if claim.mark == "beyond":
             return Finding(unchecked=claim.reason)
         if claim.mark != "denied":
@@ -147,7 +150,7 @@ class Claims:
         return Finding(f"there is no check {claim.reason} of this flavour, and no such test")
 
     def marked(self, claim: Claim) -> Finding:
-        """Is the mark that excepts the claim still needed?"""
+        """Find out whether the mark that excepts the claim is still needed."""
         if claim.mark == "ignored":
             if self.is_used(claim.text.partition("=")[0]):
                 return Finding(f"stale 'ignored: {claim.text}': it is read or set")
@@ -156,7 +159,7 @@ class Claims:
         return Finding(unchecked=claim.reason)
 
     def verdict(self, claim: Claim, flavour: str) -> Verdict:
-        """What became of the claim in this flavour so far."""
+        """Return the result for the claim in this flavour so far."""
         if settled := self.settled.get(flavour, {}).get(claim):
             return settled
         kind, finding = self.recognised[claim]
@@ -168,7 +171,7 @@ class Claims:
         return Verdict(claim, kind, "not reached" if finding.later else "checked")
 
     def of(self, flavour: str) -> list[Verdict]:
-        """What became of the claims that a reader of this flavour meets."""
+        """Return the results for the claims that a reader of this flavour meets."""
         claims = self.recognised
         return [self.verdict(claim, flavour) for claim in claims if flavour in claim.flavours]
 
@@ -184,7 +187,7 @@ class Claims:
         self.seconds += time.monotonic() - started
 
     def problems(self, flavour: str) -> list[str]:
-        """What is wrong with the claims of this flavour, with page and line."""
+        """Return what is wrong with the claims of this flavour, with page and line."""
         return [
             f"{verdict.claim.place}: ``{verdict.claim.text}``: {verdict.reason}"
             for verdict in self.of(flavour)
@@ -192,11 +195,11 @@ class Claims:
         ]
 
     def close(self) -> None:
-        """Wait for what has been begun."""
+        """Wait for what has been started."""
         self.pool.shutdown()
 
     def summary(self, flavours: Iterable[str]) -> str:
-        """How many claims fared how, by flavour."""
+        """Return how many claims have which result, by flavour."""
         parts = []
         for flavour in flavours:
             counts = Counter(verdict.outcome for verdict in self.of(flavour))
@@ -205,12 +208,12 @@ class Claims:
         return "claims: " + "; ".join(parts)
 
     def rows(self, flavours: Iterable[str]) -> list[dict[str, Any]]:
-        """All verdicts as the report has them."""
+        """Return all verdicts as the report has them."""
         return [verdict.as_json(flavour) for flavour in flavours for verdict in self.of(flavour)]
 
 
 def seen(look: Later, site: Site) -> str:
-    """What is wrong in the running stack; not to be able to look is wrong too."""
+    """Return what is wrong in the running stack; if it cannot be checked, that is wrong too."""
     try:
         return look(site)
     except Exception as error:  # the stack may be odd in any way

@@ -1,4 +1,4 @@
-"""The command ``guidewalk``: what a guide holds, before anything is asked of it."""
+"""The command ``guidewalk``: list what a guide contains, before anything is asked of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from guidewalk.errors import UserError
 from guidewalk.guide import Block
 
-# What a row says, in its order.
+# The columns of a row, in order.
 COLUMNS = ("place", "kind", "language", "id", "file", "reason")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; its exit status."""
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="guidewalk", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="print every literal block of a Sphinx project")
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def blocks_of(docs: Path) -> list[Block]:
-    """Every literal block of the pages in this folder; UserError if Sphinx cannot read them."""
+    """Return every literal block of this folder's pages; UserError if Sphinx cannot read them."""
     from guidewalk import doctree
 
     if not (docs / "conf.py").is_file():
@@ -41,7 +41,7 @@ def blocks_of(docs: Path) -> list[Block]:
 
 
 def show(blocks: list[Block], *, as_json: bool) -> None:
-    """Print a row for each block, and how many of them nothing explains."""
+    """Print a row for each block, and the number of unexplained blocks."""
     rows = [row(block) for block in blocks]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -55,7 +55,7 @@ def show(blocks: list[Block], *, as_json: bool) -> None:
 
 
 def row(block: Block) -> dict[str, Any]:
-    """What is printed of a block; ``reason`` is what an unexplained one lacks."""
+    """Return what is printed of a block; ``reason`` is what an unexplained one lacks."""
     return {
         "page": block.page,
         "place": f"{block.source}:{block.line}",

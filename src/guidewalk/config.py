@@ -1,4 +1,4 @@
-"""What a project says of its guide: ``[tool.guidewalk]`` in the ``pyproject.toml`` beside it."""
+"""A project's settings for its guide: ``[tool.guidewalk]`` in the ``pyproject.toml`` beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from guidewalk.errors import UserError
 
 FILE = "pyproject.toml"
-# Names all flavours.
+# Stands for all flavours.
 ALL = "all"
 LANGUAGES = (
     *("bash", "docker", "ini", "json", "nginx", "python", "sql", "text", "toml", "xml", "yaml"),
@@ -21,10 +21,10 @@ LANGUAGES = (
 class Config:
     """How the guide of one project is read.
 
-    ``artifacts`` is the folder of the files that the guide shows, beside the guide's own;
-    ``command`` is what follows the guide, as messages name it.
-    ``flavours`` are the ways through the guide of which a reader goes one.  A block in another
-    language than ``languages``, or of another class than ``classes``, is one with a misspelt tag.
+    ``artifacts`` is the folder of the files that the guide shows, beside the guide's own.
+    ``command`` is the command that follows the guide, for messages. ``flavours`` are the ways
+    through the guide, of which a reader takes one. A block with another language than
+    ``languages``, or another class than ``classes``, is one with a misspelt tag.
     """
 
     artifacts: str = "deploy"
@@ -36,7 +36,7 @@ class Config:
 
 @cache
 def config_of(root: Path) -> Config:
-    """The project's settings; UserError for one that there is not, or of another type."""
+    """Return the project's settings; UserError for an unknown one, or for one of another type."""
     path = root / FILE
     try:
         said = tomllib.loads(path.read_text()).get("tool", {}).get("guidewalk", {})
@@ -55,21 +55,21 @@ def config_of(root: Path) -> Config:
 
 
 def text(path: Path, name: str, value: object) -> str:
-    """The value as a text; UserError if it is none."""
+    """Return the value as a text; UserError if it is none."""
     if isinstance(value, str):
         return value
     raise UserError(f"{path}: [tool.guidewalk] {name} must be a text")
 
 
 def texts(path: Path, name: str, value: object) -> tuple[str, ...]:
-    """The value as a list of texts; UserError if it is none."""
+    """Return the value as a list of texts; UserError if it is none."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise UserError(f"{path}: [tool.guidewalk] {name} must be a list of texts")
 
 
 def chosen(flavour: str, every: tuple[str, ...]) -> tuple[str, ...]:
-    """The flavours to follow; UserError for one that the guide does not have."""
+    """Return the flavours to follow; UserError for one that the guide does not have."""
     if flavour == ALL:
         return every
     if flavour not in every:

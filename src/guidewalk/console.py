@@ -1,4 +1,4 @@
-"""Lines for the user, which go on where nobody can read them any more."""
+"""Print lines for the user; the work continues even if nobody can read them any more."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TextIO
 
 
 def say(text: str) -> None:
-    """One line of progress; the work goes on where it cannot be printed, which is told once.
+    """Print one line of progress; if it cannot be printed, warn once and continue.
 
-    A reader that has seen enough, such as ``head``, need not be told.
+    There is no warning if the reader has seen enough and has closed the pipe, as ``head`` does.
     """
     try:
         print(text, flush=True)
     except OSError as error:
         sys.stdout = silence()
         if not isinstance(error, BrokenPipeError):
-            warn(f"what is printed here cannot be written: {error.strerror}")
+            warn(f"the output cannot be written: {error.strerror}")
 
 
 def warn(text: str) -> None:
-    """A remark that is no part of the result."""
+    """Print a remark that is not part of the result."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -29,5 +29,5 @@ def warn(text: str) -> None:
 
 
 def silence() -> TextIO:
-    """Where nothing is seen of what is printed; open until the process ends."""
+    """Return a stream that discards what is printed; it stays open until the process ends."""
     return open(os.devnull, "w", encoding="utf-8")

@@ -1,8 +1,7 @@
 """Directives that say what a block means: options of ``code-block`` and ``literalinclude``.
 
-This is an extension of Sphinx, which shows the page and line of whatever is wrong with an option.
-Comments mean nothing.  Marks (``.. beyond:: LITERAL - REASON``) are about a literal or words of
-the prose.
+This is an extension of Sphinx, which reports the page and line of a wrong option. Comments have no
+meaning. Marks (``.. beyond:: LITERAL - REASON``) are about a literal or words of the prose.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from sphinx.directives.patches import Code
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-# The attribute of a literal block's node with its meaning, and of a comment's with its mark.
+# The attributes for the meaning of a literal block's node, and for the mark of a comment's.
 MEANING, MARK = "meaning", "mark"
-# The attribute by which an extension says of what a literal is told that it writes.
+# The attribute in which an extension says what a literal that it writes is about.
 SUBJECT = "subject"
 MARKS = ("beyond", "denied", "elsewhere", "ignored", "subject")
-# What a block does, for whoever plants faults into it.
+# What a block does, for the program that plants faults in it.
 ROLES = ("asks", "installs", "locked", "restarts", "slow", "starts", "stops")
 
 
 def lines_of(argument: str | None) -> list[str]:
-    """The lines of an option's value, of which there must be one."""
+    """Return the lines of an option's value, which must have at least one."""
     if not argument:
         raise ValueError("it says nothing")
     return argument.splitlines()
 
 
 def text(argument: str | None) -> str:
-    """A text, which may be broken over lines."""
+    """Return a text, which may be broken over lines."""
     return " ".join(lines_of(argument))
 
 
 def version(argument: str | None) -> str:
-    """A version (PEP 440)."""
+    """Return a version (PEP 440)."""
     said = text(argument)
     try:
         Version(said)
@@ -52,17 +51,17 @@ def version(argument: str | None) -> str:
 
 
 def reasons(argument: str | None) -> dict[str, str]:
-    """``NAME - REASON``, one a line."""
+    """Parse ``NAME - REASON``, one per line."""
     return pairs(argument, r"(\S+) +- +(\S.*)", "NAME - REASON")
 
 
 def values(argument: str | None) -> dict[str, str]:
-    """``<NAME> VALUE``, one a line."""
+    """Parse ``<NAME> VALUE``, one per line."""
     return pairs(argument, r"(<[^<>\s]+>) +(\S.*)", "<NAME> VALUE")
 
 
 def expressions(argument: str | None) -> dict[str, str]:
-    """``<NAME> EXPRESSION``, one a line, each a regular expression."""
+    """Parse ``<NAME> EXPRESSION``, one per line, each with a regular expression."""
     found = pairs(argument, r"(<[^<>\s]+>) +(\S.*)", "<NAME> EXPRESSION")
     for expression in found.values():
         try:
@@ -73,7 +72,7 @@ def expressions(argument: str | None) -> dict[str, str]:
 
 
 def pairs(argument: str | None, form: str, shown: str) -> dict[str, str]:
-    """What stands before and behind on each line; ValueError for a line of another form."""
+    """Return the first and the second part of each line; ValueError for a line of another form."""
     found: dict[str, str] = {}
     for line in lines_of(argument):
         match = re.fullmatch(form, line.strip())
@@ -86,11 +85,11 @@ def pairs(argument: str | None, form: str, shown: str) -> dict[str, str]:
 
 
 def roles(argument: str | None) -> list[str]:
-    """Words of ``ROLES``."""
+    """Return words of ``ROLES``."""
     return [str(directives.choice(word, ROLES)) for word in text(argument).split()]
 
 
-# By the name of the option: the field of the guide's block, and what reads it.
+# For each option the field of the guide's block, and its parser.
 OPTIONS: dict[str, tuple[str, Callable[[str | None], Any]]] = {
     "reason": ("reason", text),
     "last": ("last", text),
@@ -106,7 +105,7 @@ READERS = {name: read for name, (_, read) in OPTIONS.items()}
 
 
 def with_meaning(found: list[nodes.Node], options: dict[str, Any]) -> list[nodes.Node]:
-    """The nodes of a directive, whose literal block gets what the options say."""
+    """Return the nodes of a directive, whose literal block gets what the options say."""
     said = {fieldname: options[name] for name, (fieldname, _) in OPTIONS.items() if name in options}
     for node in found:
         for block in node.findall(nodes.literal_block):
@@ -147,15 +146,16 @@ class GuideInclude(LiteralInclude):
 class Mark(SphinxDirective):
     """``.. beyond:: LITERAL - REASON`` and the like: what the prose names cannot be looked up.
 
-    ``.. subject:: LITERAL - NAME`` says of what a literal is told, so that this thing is asked.
     ``.. denied:: WORDS - CHECK`` names the check that shows that what a sentence denies is not so.
+    ``.. subject:: LITERAL - NAME`` names the thing that a literal is about, so that this thing is
+    asked.
     """
 
     required_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """A comment, which no reader sees."""
+        """Return a comment, which no reader sees."""
         literal, _, reason = (part.strip() for part in text(self.arguments[0]).partition(" - "))
         if not literal or not reason:
             raise self.error(f"write '.. {self.name}:: LITERAL - REASON'")
@@ -166,7 +166,7 @@ class Mark(SphinxDirective):
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Put these directives in the place of Sphinx's own."""
+    """Replace Sphinx's own directives with these."""
     app.add_directive("code", GuideCode, override=True)
     for name in ("code-block", "sourcecode"):
         app.add_directive(name, GuideCodeBlock, override=True)

@@ -24,18 +24,19 @@ from guidewalk.guide import Block, Claim, Guide, GuideError, Kind
 if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
-# Classes that a block may have beside its flavours and the project's: from docutils and this one.
+# Classes that a block may have besides its flavours and the project's: from docutils and this
+# package.
 CLASSES = {"output", "code", "doctest"}
-# As if it were built as HTML, without the time that a theme takes.
+# The tags of an HTML build, without the time that a theme takes.
 TAGS = ("html", "format_html", "builder_html")
 EXTENSION = "guidewalk.directives"
 
 
 def read(docs: Path, cache: Path | None = None) -> Guide:
-    """The guide in this folder, in reading order; GuideError with all that is wrong with it.
+    """Return the guide in this folder, in reading order; GuideError with everything that is wrong.
 
-    A ``cache`` keeps the doctrees: only pages that have changed since are read anew, and what
-    Sphinx warned of in the others is not said again.
+    A ``cache`` keeps the doctrees: only pages that have changed since are read again, and Sphinx's
+    warnings about the others are not repeated.
     """
     pages, warnings = pages_of(docs, cache)
     if warnings:
@@ -48,13 +49,13 @@ def read(docs: Path, cache: Path | None = None) -> Guide:
 
 
 def listed(docs: Path) -> list[Block]:
-    """Every literal block of any project's pages, whatever is wrong with it or with others."""
+    """Return every literal block of any project's pages, whatever is wrong with any of them."""
     pages, _ = pages_of(docs)
     return with_ids([block for page in pages for block in page.blocks()])
 
 
 def pages_of(docs: Path, cache: Path | None = None) -> tuple[list[Page], str]:
-    """The pages as Sphinx resolves them, and its warnings; GuideError if it cannot."""
+    """Return the pages as Sphinx resolves them, and its warnings; GuideError if it cannot."""
     warnings = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="guide-") as scratch,
@@ -81,7 +82,7 @@ def pages_of(docs: Path, cache: Path | None = None) -> tuple[list[Page], str]:
 
 
 def in_reading_order(env: BuildEnvironment) -> list[str]:
-    """The pages as the table of contents lists them, then those outside of it."""
+    """Return the pages as the table of contents lists them, then all other pages."""
     order: list[str] = []
 
     def visit(page: str) -> None:
@@ -95,7 +96,7 @@ def in_reading_order(env: BuildEnvironment) -> list[str]:
 
 
 def plain(warnings: str, docs: Path) -> str:
-    """Sphinx's warnings without colours, with paths as the project names them."""
+    """Return Sphinx's warnings without colours, with paths as the project names them."""
     return re.sub(r"\x1b\[[\d;]*m", "", warnings).replace(f"{docs.parent}/", "").strip()
 
 
@@ -108,13 +109,13 @@ class Page:
         self.name = name
         self.tree = tree
         self.source = Path(env.doc2path(name)).resolve()
-        # What is wrong with the page, with its lines.
+        # What is wrong with the page, with line numbers.
         self.mistakes: list[str] = []
         self.flavours = self.page_flavours(env.metadata[name].get("flavour"))
         self.commands: list[tuple[str, ...]] = []
 
     def page_flavours(self, word: Any) -> tuple[str, ...]:
-        """The flavours to which the field ``:flavour:`` at the page's top restricts it."""
+        """Return the flavours to which the field ``:flavour:`` at the page's top restricts it."""
         if word in self.config.flavours:
             return (str(word),)
         if word is not None:
@@ -122,12 +123,12 @@ class Page:
         return self.config.flavours
 
     def relative(self, path: str | Path) -> str:
-        """The path as messages and reports name it."""
+        """Return the path as messages and reports name it."""
         path = Path(path).resolve()
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def blocks(self) -> Iterator[Block]:
-        """The page's literal blocks in order; one that is wrong is unexplained, and a mistake."""
+        """Yield the page's literal blocks in order; a wrong one is unexplained, and a mistake."""
         for node in self.tree.findall(is_literal):
             try:
                 yield self.block(node)
@@ -136,14 +137,14 @@ class Page:
                 yield self.unexplained(node, str(error))
 
     def claims(self) -> Iterator[Claim]:
-        """What the page claims in passing, up to a mark that is wrong."""
+        """Yield the page's claims, up to a mark that is wrong."""
         try:
             yield from prose.claims(self)
         except GuideError as error:
             self.mistakes.append(str(error))
 
     def unexplained(self, node: Any, reason: str) -> Block:
-        """The node as a block of which nothing but its text is known."""
+        """Return the node as a block of which only the text is known."""
         source, line = self.place(node)
         return Block(
             page=self.name,
@@ -157,7 +158,7 @@ class Page:
         )
 
     def block(self, node: Any) -> Block:
-        """What the node means."""
+        """Return the block that the node means."""
         said = getattr(node, "attributes", {}).get(MEANING, {})
         source, line = self.place(node)
         included = node.get("source")
@@ -188,7 +189,7 @@ class Page:
         return block
 
     def language(self, node: Any) -> str:
-        """The block's language tag; GuideError if it is none that the guide uses."""
+        """Return the block's language tag; GuideError if it is unknown."""
         language = str(node.get("language", "default"))
         language = "text" if language in ("default", "none") else language
         if isinstance(node, nodes.literal_block) and language not in self.config.languages:
@@ -197,7 +198,7 @@ class Page:
         return language
 
     def block_flavours(self, node: Any) -> tuple[str, ...]:
-        """The flavours of the page, or the one that is the block's class."""
+        """Return the flavours of the page, or the one that is the block's class."""
         classes = {*node["classes"], *wrapper(node)["classes"]} - {"literal-block-wrapper"}
         allowed = CLASSES.union(self.config.flavours, self.config.classes)
         if unknown := sorted(classes - allowed):
@@ -207,17 +208,17 @@ class Page:
         own = tuple(flavour for flavour in every if flavour in classes) or every
         both = tuple(flavour for flavour in self.flavours if flavour in own)
         if not both:
-            self.fail(node, f"the block is for {own[0]} and its page for {self.flavours[0]}")
+            self.fail(node, f"the block is for {own[0]}, but its page is for {self.flavours[0]}")
         return both
 
     def name_of(self, node: Any) -> str | None:
-        """The block's ``:name:``."""
+        """Return the block's ``:name:``."""
         outer = wrapper(node)
         names = [*outer["names"], *node["names"], *outer["dupnames"], *node["dupnames"]]
         return names[0] if names else None
 
     def classify(self, block: Block, node: Any, holder: Path | None) -> tuple[Kind, str]:
-        """The kind of the block, and for what is not executed the reason."""
+        """Return the kind of the block, and the reason why it is not executed."""
         kind, reason = self.recognise(block, node, holder)
         if not block.reason:
             return kind, reason
@@ -226,7 +227,7 @@ class Page:
         return "exception", block.reason
 
     def recognise(self, block: Block, node: Any, holder: Path | None) -> tuple[Kind, str]:
-        """What the block would be without an exception; for an unexplained one, what it lacks."""
+        """Return the block's kind without an exception; for an unexplained one, what it lacks."""
         if block.origin:
             return "message", ""
         if "output" in node["classes"]:
@@ -250,9 +251,9 @@ class Page:
     def check(self, block: Block, node: Any) -> None:
         """Refuse options that do not fit their block."""
         if block.name and block.kind in ("output", "unexplained"):
-            self.fail(node, f"the block is named '{block.name}' and is no command: tag it as bash")
+            self.fail(node, f"the block is named '{block.name}' but is no command: tag it as bash")
         if block.kind == "file" and block.file and Path(block.file).name != block.target:
-            self.fail(node, f"the caption says '{block.target}', the file is '{block.file}'")
+            self.fail(node, f"the caption says '{block.target}', but the file is '{block.file}'")
         for keyword, needed in (("needs", block.needs), ("needs-images", block.images)):
             for name in needed:
                 if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", block.text):
@@ -265,10 +266,10 @@ class Page:
                 self.fail(node, f"stale 'placeholder {placeholder}': it is not in the block")
         commanded = {flavour for flavours in self.commands for flavour in flavours}
         if block.kind == "output" and not commanded.issuperset(block.flavours):
-            self.fail(node, "stated output, and no command block of its flavour before it")
+            self.fail(node, "stated output without a command block of its flavour before it")
 
     def place(self, node: nodes.Node) -> tuple[str, int]:
-        """The page's file (or the file that it includes) and the line of the node."""
+        """Return the page's file (or the file that it includes) and the line of the node."""
         at: Any = node
         while at is not None and at.line is None:
             at = at.parent
@@ -282,19 +283,19 @@ class Page:
 
 
 def is_literal(node: nodes.Node) -> bool:
-    """Is this node rendered as a literal block?"""
+    """Return whether this node is rendered as a literal block."""
     if isinstance(node, nodes.raw):
         return "<pre" in node.astext()
     return isinstance(node, nodes.literal_block | nodes.doctest_block | addnodes.productionlist)
 
 
 def wrapper(node: Any) -> Any:
-    """The container that holds the block and its caption, or the block itself."""
+    """Return the container of the block and its caption, or the block itself."""
     return node.parent if node.parent.get("literal_block") else node
 
 
 def caption(node: Any) -> str | None:
-    """The text of the block's caption."""
+    """Return the text of the block's caption."""
     for child in wrapper(node).children:
         if isinstance(child, nodes.caption):
             return child.astext()
@@ -302,7 +303,7 @@ def caption(node: Any) -> str | None:
 
 
 def first_line(holder: Path, text: str, after: int) -> int:
-    """The line of the file on which the text begins, searched from the line ``after`` on."""
+    """Return the line of the file on which the text begins, searched from the line ``after`` on."""
     wanted = [line.strip() for line in text.splitlines()] or [""]
     lines = [line.strip() for line in holder.read_text().splitlines()]
     for whole in (len(wanted), 1):
@@ -313,7 +314,7 @@ def first_line(holder: Path, text: str, after: int) -> int:
 
 
 def distinct(blocks: list[Block]) -> list[Block]:
-    """The blocks; GuideError if two have one name."""
+    """Return the blocks; GuideError if two have the same name."""
     first: dict[str, Block] = {}
     for block in blocks:
         if block.name and (other := first.setdefault(block.name, block)) is not block:
@@ -322,7 +323,7 @@ def distinct(blocks: list[Block]) -> list[Block]:
 
 
 def with_ids(blocks: list[Block]) -> list[Block]:
-    """The blocks, each with an id of its own: page and name, file, or kind with a number."""
+    """Return the blocks, each with a unique id: page and name, file, or kind with a number."""
     counts: dict[str, int] = {}
     result = []
     for block in blocks:

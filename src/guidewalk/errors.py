@@ -1,16 +1,16 @@
-"""The one exception that a user sees: its text says what is wrong, where, and what to do."""
+"""The only exception that a user sees: its text says what is wrong, where, and what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A user's or the machine's mistake, told in one message without a traceback."""
+    """A mistake of a user or the machine, reported in one message without a traceback."""
 
 
 @contextmanager
 def named(path: object) -> Iterator[None]:
-    """Let an error of writing there name the place: that of a full disk does not by itself."""
+    """Make an error of writing there name the path, which that of a full disk does not."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """What docs-test saw of each block, kept beyond the run that saw it.
 
-Evidence belongs to content: a record counts for a block that still says what it said, and that
-still reads what it read. A run replaces the records of the blocks that it tried, and no others.
+Evidence belongs to content: a record is valid for a block whose text, and whose files that it
+reads, are unchanged. A run replaces the records of the blocks that it tried, and no others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guidewalk.guide import Block, Guide
 from guidewalk.report import Outcome
 
 STORE = "evidence.json"
-# What the meaning of a block depends on, beside its text.
+# What the meaning of a block depends on, besides its text.
 MEANING = (
     *("kind", "language", "target", "reason", "since", "needs", "images", "placeholders"),
     *("captures", "last"),
@@ -31,7 +31,7 @@ Records = dict[str, dict[str, "Record"]]
 
 @dataclass(frozen=True)
 class Digests:
-    """SHA-256 of a block with all that it reads, and of the whole way from the guide's begin."""
+    """SHA-256 of a block with everything that it reads, and of the guide from its beginning on."""
 
     content: str
     way: str
@@ -39,7 +39,7 @@ class Digests:
 
 @dataclass(frozen=True)
 class Record:
-    """What was seen when a block was last tried in a flavour; ``versions`` by program."""
+    """What was seen when a block was last tried in a flavour; ``versions`` is by program."""
 
     content: str
     way: str
@@ -53,7 +53,7 @@ class Record:
 
 
 def digests(guide: Guide, flavour: str) -> dict[str, Digests]:
-    """Both digests of each block of the flavour, by the block's id."""
+    """Return both digests of each block of the flavour, by the block's id."""
     blocks = guide.of(flavour)
     files = {block.target: block for block in blocks if block.kind == "file" and block.target}
     last: dict[str, Block] = {}
@@ -63,7 +63,7 @@ def digests(guide: Guide, flavour: str) -> dict[str, Digests]:
         parts = [own(block)]
         if block.kind == "command":
             last[block.page] = block
-        # Stated output is that of the command before it.
+        # Stated output belongs to the command before it.
         command = last.get(block.page) if block.kind in ("command", "output") else None
         if command:
             parts += [own(command), *(own(file) for file in named_in(command.text, files))]
@@ -73,12 +73,12 @@ def digests(guide: Guide, flavour: str) -> dict[str, Digests]:
 
 
 def own(block: Block) -> str:
-    """All that the block itself says, to readers and to docs-test."""
+    """Return everything that the block itself says, to readers and to docs-test."""
     return json.dumps([block.text, *(getattr(block, name) for name in MEANING)])
 
 
 def named_in(text: str, files: dict[str, Block]) -> list[Block]:
-    """The files that the text names, and those that these name in turn."""
+    """Return the files that the text names, and those that these name in turn."""
     found: dict[str, Block] = {}
     texts = [text]
     while texts:
@@ -90,19 +90,19 @@ def named_in(text: str, files: dict[str, Block]) -> list[Block]:
 
 
 def names_in(text: str, files: dict[str, Block]) -> Iterator[str]:
-    """The names that stand in the text, whole."""
+    """Yield the names that occur in the text as whole words."""
     for name in files:
         if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
             yield name
 
 
 def sha256(*texts: str) -> str:
-    """One digest of the texts, in hex."""
+    """Return one digest of the texts, in hex."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def read(build: Path) -> Records:
-    """The records by block and flavour; none if there are none that can be read."""
+    """Return the records by block and flavour; none if no records can be read."""
     try:
         content: dict[str, Any] = json.loads((build / STORE).read_text())
         return {
@@ -116,7 +116,7 @@ def read(build: Path) -> Records:
 def keep(
     build: Path, guide: Guide, outcomes: list[Outcome], versions: dict[str, dict[str, str]]
 ) -> None:
-    """Put the outcomes of a run beside what is known; forget blocks that the guide lacks now."""
+    """Add the outcomes of a run to what is known; forget blocks that the guide lacks now."""
     build.mkdir(parents=True, exist_ok=True)
     current: dict[str, dict[str, Digests]] = {
         one: digests(guide, one) for one in {outcome.flavour for outcome in outcomes}
@@ -138,7 +138,7 @@ def keep(
 
 
 def record(outcome: Outcome, digest: Digests, versions: dict[str, str]) -> Record:
-    """The outcome as a record."""
+    """Return the outcome as a record."""
     return Record(
         content=digest.content,
         way=digest.way,
@@ -153,7 +153,7 @@ def record(outcome: Outcome, digest: Digests, versions: dict[str, str]) -> Recor
 
 
 def add(records: dict[str, Record], flavour: str, new: Record) -> None:
-    """Take in the new record, unless it says nothing and the known one still counts."""
+    """Add the new record, unless it says nothing and the known one is still valid."""
     known = records.get(flavour)
     if new.tried or not known or not known.tried or known.content != new.content:
         records[flavour] = new

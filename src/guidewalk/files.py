@@ -1,4 +1,4 @@
-"""The guide's files as a reader lays them out, for checks that need no service."""
+"""The guide's files as a reader creates them, for checks that need no service."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from guidewalk.guide import Guide
 
 
 class Files:
-    """What lies in the reader's folder before anything has run."""
+    """The content of the reader's folder before anything has run."""
 
     def __init__(self, folder: Path, guide: Guide) -> None:
         self.folder = folder
         self.guide = guide
 
     def text(self, name: str) -> str:
-        """The content of a file."""
+        """Return the content of a file."""
         return (self.folder / name).read_text()

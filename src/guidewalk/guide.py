@@ -15,7 +15,10 @@ Kind = Literal[
 
 
 class GuideError(UserError):
-    """The guide cannot be read, or a block of it contradicts itself; the text names the place."""
+    """The guide cannot be read, or one of its blocks contradicts itself.
+
+    The text names the place.
+    """
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class Block:
     id: str = ""
     file: str | None = None
     text_line: int = 1
-    # The numbers of the text's lines that a reader sees emphasised, from 1 on.
+    # The numbers of the text's lines that are emphasised, counted from 1.
     emphasised: list[int] = field(default_factory=list)
     name: str | None = None
-    # The file that a reader creates or looks at, named by the caption.
+    # The file that a reader creates or looks at; the caption names it.
     target: str | None = None
     # Why the block is not executed, or what is wrong with it.
     reason: str = ""
@@ -49,13 +52,13 @@ class Block:
     last: str = ""
     # The program or service that prints a message.
     origin: str = ""
-    # The first version of Parsec for which the block holds; empty for all.
+    # The first version for which the block is valid; empty for all.
     since: str = ""
     # Programs without which the block is not executed, each with the reason.
     needs: dict[str, str] = field(default_factory=dict)
-    # Compose files without whose images on the engine it is not executed either.
+    # Compose files; without their images on the engine the block is not executed either.
     images: dict[str, str] = field(default_factory=dict)
-    # Values for <placeholders>, and expressions that find them in what the block prints.
+    # Values for <placeholders>, and expressions that find them in the block's output.
     placeholders: dict[str, str] = field(default_factory=dict)
     captures: dict[str, str] = field(default_factory=dict)
     # What the block does, in words of ``directives.ROLES``.
@@ -63,12 +66,12 @@ class Block:
 
     @property
     def place(self) -> str:
-        """Page and line, for messages; before it the included file and line."""
+        """Page and line, for messages, after the included file and line if there is one."""
         page = f"{self.source}:{self.line}"
         return f"{self.file}:{self.text_line} ({page})" if self.file else page
 
     def place_of(self, number: int) -> str:
-        """The file and line of the text's line with this number, which counts from 1."""
+        """Return the file and line of the text's line with this number, which counts from 1."""
         return f"{self.file or self.source}:{self.text_line + number - 1}"
 
 
@@ -78,11 +81,11 @@ DENIAL = "denial"
 
 @dataclass(frozen=True)
 class Claim:
-    """One inline literal, link to elsewhere, number or denial of the prose: something it claims.
+    """One inline literal, external link, number or denial of the prose: something that it claims.
 
-    ``page``, ``source`` and ``line`` as of a block. ``role`` is the role by which a literal is
-    written, empty for double backquotes, and "link", "number" or "denial" for the others. ``mark``
-    is the name of the directive that is about it, and ``reason`` what that says.
+    ``page``, ``source`` and ``line`` are those of a block. ``role`` is the role of a literal, empty
+    for double backquotes, and "link", "number" or "denial" for the others. ``mark`` is the name of
+    the directive that is about it, and ``reason`` is what the directive says.
     """
 
     page: str
@@ -101,7 +104,7 @@ class Claim:
 
     @property
     def subject(self) -> str:
-        """Of what it is said, as the page names that; empty if it does not."""
+        """What it is said about, as the page names that; empty if the page does not."""
         return self.reason if self.mark == "subject" else ""
 
 
@@ -114,11 +117,11 @@ class Guide:
 
     @cached_property
     def named(self) -> dict[str, Block]:
-        """The blocks that have a name, by it."""
+        """The blocks that have a name, by name."""
         return {block.name: block for block in self.blocks if block.name}
 
     def command(self, name: str, flavour: str) -> Block:
-        """The command block of this name, or its variant ``NAME-FLAVOUR``.
+        """Return the command block of this name, or its variant ``NAME-FLAVOUR``.
 
         Raises GuideError if the guide has none for this flavour.
         """
@@ -129,11 +132,11 @@ class Guide:
         raise GuideError(f"the guide has no command block named '{name}' for the {flavour} flavour")
 
     def of(self, flavour: str) -> list[Block]:
-        """What a reader who follows this flavour does, in this order."""
+        """Return what a reader who follows this flavour does, in this order."""
         own = [block for block in self.blocks if flavour in block.flavours]
         return sorted(own, key=lambda block: bool(block.last))
 
     def files(self) -> dict[str, Block]:
-        """The files that the guide shows whole, by name."""
+        """Return the files that the guide shows whole, by name."""
         shown = [block for block in self.blocks if block.kind == "file"]
         return {block.target: block for block in shown if block.target}

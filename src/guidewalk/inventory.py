@@ -1,6 +1,7 @@
 """The committed list of the guide's blocks.
 
-None may vanish, change its meaning or be executed under other conditions unseen.
+It makes sure that no block vanishes, changes its meaning or is executed under other conditions
+unnoticed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ HEADING = (
 
 
 def render(guide: Guide, command: str) -> str:
-    """The inventory of this guide as text, one line a block; ``command`` follows the guide."""
+    """Return the inventory of this guide, one block per line; ``command`` follows the guide."""
     return HEADING.format(command, ACCEPT) + "".join(row(block) + "\n" for block in guide.blocks)
 
 
 def row(block: Block) -> str:
-    """One block's line."""
+    """Return one block's line."""
     columns = [block.id, block.kind, block.language, ",".join(block.flavours), block.file or "-"]
     if block.kind == "excerpt":
-        # What an include's marker no longer ends would show more.
+        # If an include lost the marker at its end, it would show more.
         columns.append(f"{len(block.text.splitlines())} lines")
     columns += [f"needs {name}" for name in (*block.needs, *block.images)]
     columns += [f"since {block.since}"] if block.since else []
@@ -35,7 +36,10 @@ def row(block: Block) -> str:
 
 
 def difference(guide: Guide, path: Path, command: str = "pytest") -> str:
-    """How the guide departs from the committed inventory, and how to accept it; empty if not."""
+    """Return how the guide differs from the committed inventory, and how to accept it.
+
+    Empty if they are the same.
+    """
     committed = path.read_text() if path.exists() else ""
     lines = list(
         unified_diff(
@@ -56,5 +60,5 @@ def difference(guide: Guide, path: Path, command: str = "pytest") -> str:
 
 
 def accept(guide: Guide, path: Path, command: str) -> None:
-    """Make the guide's blocks the committed ones."""
+    """Write the guide's blocks as the committed ones."""
     path.write_text(render(guide, command))

@@ -1,4 +1,4 @@
-"""What the tools of their trades say of the guide's files and commands."""
+"""Check the guide's files and commands with the tools for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from guidewalk.registry import Registry, broken
 from guidewalk.shell import PLACEHOLDER
 from guidewalk.tool import Tool, output_of
 
-# Each of these hides the failure of a command whose value is used at once (SC2155 is on anyway).
+# Each of these finds hidden failures of a command whose value is used at once (SC2155 is on
+# anyway).
 STRICTER = "--enable=check-extra-masked-returns,check-set-e-suppressed"
-# One block's variables come from another; errexit ends what `cd` cannot enter.
+# One block's variables come from another, and errexit stops at a folder that `cd` cannot enter.
 OF_OTHER_BLOCKS = "--exclude=SC1090,SC1091,SC2034,SC2154,SC2164"
 HEADER = "set -eEuo pipefail\n"
 
@@ -29,14 +30,14 @@ BASH = Tool("bash", "", ["--version"])
 Problems = dict[str, list[str]]
 # A program that checks files, and the check.
 Linter = tuple[Tool, Callable[[], Problems]]
-# What else checks the files of these names, all of which lie in the folder.
+# Returns what else checks the files of these names, all of which are in the folder.
 Linters = Callable[[dict[str, Path], Path], list[Linter]]
 
 
 class Findings:
     """The problems of every file and command block; each tool runs once for all of them.
 
-    The tools begin at once, side by side; whoever asks for a block's problems awaits them.
+    The tools start at once, in parallel. Asking for a block's problems waits for them.
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class Findings:
         files: Callable[[Path, Guide], Files],
         only: Collection[str] | None = None,
     ) -> None:
-        """Begin to look at this guide, with the checks of the registry that need no service.
+        """Start to check this guide, including the checks of the registry that need no service.
 
-        ``linters`` are the project's own, ``files`` makes what its checks get.
-        ``only`` names the files and the ids of the commands to look at, instead of all.
+        ``linters`` are the project's own, ``files`` makes what its checks get. ``only`` names the
+        files and the ids of the commands to look at, instead of all.
         """
         self.guide = guide
         self.only = only
@@ -71,21 +72,21 @@ class Findings:
         ]
 
     def run(self, tool: Tool, check: Callable[[], Problems]) -> Problems:
-        """What the tool finds, if it is there."""
+        """Return what the tool finds, if it is available."""
         self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
         return check() if tool.version else {}
 
     def promised(self, name: str, registry: Registry, files: Files) -> Problems:
-        """What the registered checks say against the file of this name."""
+        """Return the objections of the registered checks to the file of this name."""
         return {name: [said for check in registry.files[name] for said in broken(check, files)]}
 
     def of(self, block: Block) -> list[str]:
-        """What is wrong with the block."""
+        """Return what is wrong with the block."""
         return self.all.get((block.target or "") if block.kind == "file" else block.id, [])
 
     @cached_property
     def all(self) -> Problems:
-        """What is wrong with any block."""
+        """Return what is wrong with any block."""
         found: Problems = defaultdict(list)
         for future in self.running:
             for owner, problems in future.result().items():
@@ -93,7 +94,7 @@ class Findings:
         return dict(found)
 
     def wants(self, name: str) -> bool:
-        """Is this file or command to be looked at?"""
+        """Return whether this file or command is to be checked."""
         return self.only is None or name in self.only
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ class Findings:
         self.scratch.cleanup()
 
     def of_bash(self, files: dict[str, Path], scratch: Path) -> list[Linter]:
-        """What checks scripts and commands."""
+        """Return what checks scripts and commands."""
         scripts = {name: path for name, path in files.items() if is_script(path)}
         return [
             (BASH, lambda: each(scripts, lambda path: syntax(path))),
@@ -111,7 +112,7 @@ class Findings:
         ]
 
     def commands(self) -> list[Block]:
-        """The command blocks to look at."""
+        """Return the command blocks to check."""
         commands = [block for block in self.guide.blocks if block.kind == "command"]
         return [block for block in commands if self.wants(block.id)]
 
@@ -126,24 +127,24 @@ def lay_out(guide: Guide, folder: Path) -> dict[str, Path]:
 
 
 def each(files: dict[str, Path], check: Callable[[Path], list[str]]) -> Problems:
-    """The problems that the check finds, by file."""
+    """Return the problems that the check finds, by file."""
     return {name: check(path) for name, path in files.items()}
 
 
 def is_script(path: Path) -> bool:
-    """Is it a bash script, by its first line?"""
+    """Return whether the file is a bash script, by its first line."""
     first = path.read_text().partition("\n")[0]
     return first.startswith("#!") and "bash" in first
 
 
 def syntax(path: Path) -> list[str]:
-    """What ``bash -n`` says of a script."""
+    """Return the objections of ``bash -n`` to a script."""
     said = output_of(["bash", "-n", path.name], path.parent)
     return [f"bash -n: {line}" for line in said.text.splitlines()]
 
 
 def shellcheck_scripts(scripts: dict[str, Path], folder: Path) -> Problems:
-    """What shellcheck says of the scripts; some that they source exist only later."""
+    """Return shellcheck's objections to the scripts; some that they source exist only later."""
     if not scripts:
         return {}
     found = shellcheck(["--exclude=SC1091", *scripts], folder)
@@ -154,11 +155,11 @@ def shellcheck_scripts(scripts: dict[str, Path], folder: Path) -> Problems:
 
 
 def shellcheck_commands(commands: list[Block], folder: Path) -> Problems:
-    """What shellcheck says of the command blocks, which run under errexit."""
+    """Return shellcheck's objections to the command blocks, which run under errexit."""
     folder.mkdir()
     blocks = {block.id: block for block in commands}
     for name, block in blocks.items():
-        # To shellcheck a placeholder such as <orgname> would be a redirection.
+        # shellcheck would read a placeholder such as <orgname> as a redirection.
         text = PLACEHOLDER.sub("placeholder", block.text)
         (folder / name).write_text(f"{HEADER}{text}\n")
     if not blocks:
@@ -171,7 +172,7 @@ def shellcheck_commands(commands: list[Block], folder: Path) -> Problems:
 
 
 def shellcheck(arguments: list[str], folder: Path) -> dict[str, list[tuple[int, str]]]:
-    """Line and text of each remark that one run of shellcheck makes, by file."""
+    """Return line and text of each remark of one run of shellcheck, by file."""
     argv = [SHELLCHECK.path, "--shell=bash", "--external-sources", "--format=json1", *arguments]
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for remark in json.loads(output_of(argv, folder).text)["comments"]:

@@ -1,6 +1,6 @@
 """Compare what a command printed with the output that the guide states.
 
-A line ``...`` stands for any lines, ``...`` within a line for anything.
+A line ``...`` stands for any lines, ``...`` within a line for any text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ANY = "..."
 
 
 def difference(stated: str, printed: str) -> str:
-    """Where the printed text departs from the stated one; empty if it does not."""
+    """Return where the printed text differs from the stated one; empty if it does not."""
     lines = cleaned(printed)
     wanted = cleaned(stated)
     position, floating = 0, False
@@ -34,7 +34,7 @@ def difference(stated: str, printed: str) -> str:
 
 
 def cleaned(text: str) -> list[str]:
-    """The lines without colours, trailing blanks, and empty lines around."""
+    """Return the lines without colours, trailing blanks, and empty lines around them."""
     lines = [line.rstrip() for line in without_ansi(text).replace("\r\n", "\n").split("\n")]
     return "\n".join(lines).strip("\n").split("\n")
 
@@ -42,7 +42,7 @@ def cleaned(text: str) -> list[str]:
 def find(
     part: list[str], lines: list[str], start: int, *, floating: bool, at_end: bool
 ) -> int | None:
-    """Where the part stands in the lines from ``start`` on, or further down if it may float."""
+    """Return where the part stands in the lines from ``start`` on, or below if it may float."""
     starts = range(start, len(lines) - len(part) + 1) if floating else [start]
     if floating and at_end:
         starts = range(max(start, len(lines) - len(part)), len(lines) - len(part) + 1)
@@ -54,13 +54,13 @@ def find(
 
 
 def same_line(stated: str, printed: str) -> bool:
-    """Does the line match, ``...`` standing for anything?"""
+    """Return whether the line matches; ``...`` stands for any text."""
     pattern = ".*".join(re.escape(piece) for piece in stated.split(ANY))
     return re.fullmatch(pattern, printed) is not None
 
 
 def first_missing(part: list[str], lines: list[str]) -> int:
-    """The first line of the part that is printed nowhere; else its first."""
+    """Return the first line of the part that is printed nowhere, or else its first line."""
     for number, stated in enumerate(part):
         if not any(same_line(stated, line) for line in lines):
             return number
@@ -68,9 +68,9 @@ def first_missing(part: list[str], lines: list[str]) -> int:
 
 
 def is_part(excerpt: str, whole: str) -> bool:
-    """Are these lines in the file, in this order, however far they are all indented?
+    """Return whether these lines are in the file, in this order, at any common indentation.
 
-    An excerpt may leave out lines, as ``:lines:`` does, but none of it may be new.
+    An excerpt may leave out lines, as ``:lines:`` does, but none of its lines may be new.
     """
     wanted = [line.rstrip() for line in excerpt.rstrip("\n").split("\n")]
     lines = [line.rstrip() for line in whole.split("\n")]
@@ -86,12 +86,12 @@ def is_part(excerpt: str, whole: str) -> bool:
 
 
 def dedented(lines: list[str]) -> list[str]:
-    """The lines without the indentation of the first."""
+    """Return the lines without the indentation of the first."""
     indent = len(lines[0]) - len(lines[0].lstrip())
     return [line[indent:] if not line[:indent].strip() else line for line in lines]
 
 
 def in_order(wanted: list[str], lines: list[str]) -> bool:
-    """Do the lines hold all that is wanted, in its order?"""
+    """Return whether the lines contain everything that is wanted, in its order."""
     rest = iter(lines)
     return all(line in rest for line in wanted)

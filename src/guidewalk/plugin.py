@@ -1,4 +1,4 @@
-"""The docs-test as pytest: one item for each block and flavour, in reading order."""
+"""The docs-test as a pytest plugin: one item for each block and flavour, in reading order."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from guidewalk.runner import BLOCK_TIMEOUT
 from guidewalk.session import Options, Session, begin
 
 SESSION = pytest.StashKey[Session]()
-# A backstop beyond the limits of the blocks: an item may first have to run those before its own.
+# A backstop, in seconds, beyond the limits of the blocks, because an item may first have to run
+# those before its own.
 ITEM_TIMEOUT = 3600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the docs-test."""
+    """Add the options of the docs-test."""
     group = parser.getgroup("docs-test")
     group.addoption(
         "--flavour", default=ALL,
-        help="follow this flavour alone; commands of one that cannot run here are not executed",
+        help="follow only this flavour; commands of one that cannot run here are not executed",
     )  # fmt: skip
     group.addoption(
         "--require", action="append", default=[], metavar="FLAVOUR",
-        help="fail where this flavour cannot be followed, or lacks an image",
+        help="fail if this flavour cannot be followed, or lacks an image",
     )  # fmt: skip
     group.addoption(
-        "--accept-inventory", action="store_true", help="commit to the guide's blocks as they are"
+        "--accept-inventory", action="store_true", help="accept the guide's blocks as they are"
     )
     group.addoption("--docs", help="the guide's folder, instead of the project's")
     group.addoption(
@@ -52,14 +53,14 @@ def configure(
     docs: Path,
     required: tuple[str, ...] = (),
 ) -> None:
-    """Begin a session with the checks of this folder of tests; call it from its conftest.
+    """Start a session with the checks of this folder of tests; call this from its conftest.
 
-    The guide is that in ``docs`` unless the command line names another; the ``required``
-    flavours must be followed as if that asked for it.
+    The guide is that in ``docs`` unless the command line names another. The ``required`` flavours
+    must be followed, as if the command line required them.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    # A shell ignores it for what it starts in the background, and so would all that is followed.
+    # A shell makes background jobs ignore it, and so would everything that is followed.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     option = config.option
     docs = Path(option.docs or docs).resolve()
@@ -82,18 +83,18 @@ def configure(
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Treat the signal as Ctrl-C: teardown runs."""
+    """Treat the signal as Ctrl-C, so that teardown runs."""
     raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")
 def docs_session(request: pytest.FixtureRequest) -> Session:
-    """The one session of this run."""
+    """Return the one session of this run."""
     return request.config.stash[SESSION]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One item for each flavour and block, in the order in which a reader meets them."""
+    """Make one item for each flavour and block, in the order in which a reader meets them."""
     if {"flavour", "block"} <= set(metafunc.fixturenames):
         session = metafunc.config.stash[SESSION]
         cases = [
@@ -107,7 +108,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The blocks have their own limits."""
+    """Remove pytest's time limit, because the blocks have their own."""
     for item in items if items and items[0].config.pluginmanager.hasplugin("timeout") else ():
         item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
 
@@ -130,7 +131,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """One line of counts, and what was not checked."""
+    """Print one line of counts, and what was not checked."""
     session = config.stash.get(SESSION, None)
     if session:
         for note in session.notes:

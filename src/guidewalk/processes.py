@@ -15,15 +15,18 @@ import psutil
 
 from guidewalk.site import FOLDER, PREFIX, RUNNER
 
-# How long services may take to stop, in seconds.
+# How many seconds services may take to stop.
 GRACE = 10.0
 POLL = 0.01
-# So often are processes killed that go on appearing.
+# How often to kill processes that keep appearing.
 ATTEMPTS = 100
 
 
 def within(folder: Path) -> list[psutil.Process]:
-    """The processes that work in this folder, or whose environment names it; never this one."""
+    """Return the processes that work in this folder, or whose environment names it.
+
+    Never this one.
+    """
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     return [
         process
@@ -33,7 +36,7 @@ def within(folder: Path) -> list[psutil.Process]:
 
 
 def belongs(process: psutil.Process, folder: Path) -> bool:
-    """Does the process work in the folder, or get it from its environment?"""
+    """Return whether the process works in the folder, or gets it from its environment."""
     with suppress(psutil.Error, OSError, ValueError):
         if Path(process.cwd()).is_relative_to(folder):
             return True
@@ -43,14 +46,14 @@ def belongs(process: psutil.Process, folder: Path) -> bool:
 
 
 def leads_into(value: str, folder: Path) -> bool:
-    """Does a variable begin with the folder's path, or with one inside of it?"""
+    """Return whether a variable begins with the folder's path, or with one inside it."""
     return value == str(folder) or value.startswith((f"{folder}/", f"{folder}:"))
 
 
 def end(folder: Path, grace: float = GRACE) -> list[str]:
-    """End every process of the folder, killed after ``grace`` seconds; the names of all.
+    """End every process of the folder, killing after ``grace`` seconds; return the names of all.
 
-    What a supervisor starts meanwhile counts too.
+    This includes what a supervisor starts meanwhile.
     """
     found = within(folder)
     names = [name_of(process) for process in found]
@@ -69,21 +72,21 @@ def end(folder: Path, grace: float = GRACE) -> list[str]:
 
 
 def signal_all(processes: list[psutil.Process], number: signal.Signals) -> None:
-    """Send the signal to those of the processes that still are."""
+    """Send the signal to those of the processes that still exist."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)
 
 
 def lives(process: psutil.Process) -> bool:
-    """Does it still run? One that only awaits its parent does not."""
+    """Return whether it still runs; a process that only awaits its parent does not."""
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
 def name_of(process: psutil.Process) -> str:
-    """Its name, if it still has one."""
+    """Return its name, if it still has one."""
     with suppress(psutil.Error):
         return str(process.name())
     return "?"
@@ -92,7 +95,7 @@ def name_of(process: psutil.Process) -> str:
 def clear_abandoned(clear: Callable[[Path], None]) -> None:
     """End and remove what docs-tests have left whose own process was killed.
 
-    ``clear`` removes what the project has outside of a reader's folder.
+    ``clear`` removes what the project has outside a reader's folder.
     """
     for runner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{RUNNER}"):
         with suppress(OSError, ValueError):
@@ -101,7 +104,7 @@ def clear_abandoned(clear: Callable[[Path], None]) -> None:
 
 
 def is_abandoned(runner: Path) -> bool:
-    """Is this the file of a docs-test of this user's whose process is gone?"""
+    """Return whether this is the file of a docs-test of this user whose process is gone."""
     own = runner.stat().st_uid == os.getuid()
     return own and not psutil.pid_exists(int(runner.read_text()))
 

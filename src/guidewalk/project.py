@@ -1,4 +1,4 @@
-"""What a project tells of itself, so that its guide can be followed and its claims be checked."""
+"""What a project says about itself, so that its guide can be followed and its claims checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from guidewalk.site import Site, home_of, new_folder
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds that a block, the wait for a service, and the whole way of a mutant may take."""
+    """Seconds that a block, the wait for a service, and a mutant's whole run may take."""
 
     block: float = 60.0
     wait: float = 15.0
@@ -28,29 +28,29 @@ class Limits:
 
 
 class Project:
-    """A project without services, secrets and claims; others override what they have."""
+    """A project without services, secrets and claims; projects override what they have."""
 
     # The services whose logs are kept.
     services: tuple[str, ...] = ()
-    # The version that the guide is about; blocks may hold since a later one.
+    # The version that the guide is about; blocks may be valid since a later one.
     version: str = ""
-    # By how much ports may be moved.
+    # By how much ports may be moved at most.
     max_offset: int = 20_000
-    # The folders of a reader's folder that services fill, and that no check aside looks into.
+    # The folders in a reader's folder that services fill, and that no check aside looks into.
     service_folders: tuple[str, ...] = ()
-    # That into which the commands of the role "installs" install.
+    # The folder into which the commands of the role "installs" install.
     installed: str = "venv"
     # What recognises the literals of the prose; without any, the prose is not checked.
     recognisers: ClassVar[Recognisers] = {}
 
     def problem(self, flavour: str) -> str | None:
-        """Why the commands of the flavour cannot run on this machine; None if they can."""
+        """Return why the commands of the flavour cannot run on this machine; None if they can."""
         return None
 
     def prepare(self, flavour: str, port_offset: int | None) -> Site:
-        """An empty folder in which to follow the flavour; UserError if there can be none.
+        """Return an empty folder in which to follow the flavour; UserError if there can be none.
 
-        ``port_offset`` is what is added to every port; None for free ones.
+        ``port_offset`` is added to every port; None chooses free ports.
         """
         return self.site(new_folder(), flavour, port_offset or 0)
 
@@ -61,63 +61,66 @@ class Project:
         port_offset: int,
         environment: dict[str, str] | None = None,
     ) -> Site:
-        """This folder as a site, by default with the environment of a reader with a fresh home."""
+        """Return this folder as a site, by default with the environment of a fresh reader."""
         kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
         own = kept | {"HOME": str(home_of(folder)), "LANG": "C.UTF-8"}
         return Site(folder, flavour, own if environment is None else environment)
 
     def ports(self, flavour: str, port_offset: int) -> list[int]:
-        """All ports that following the flavour takes."""
+        """Return all ports that following the flavour uses."""
         return []
 
     def limits(self, flavour: str) -> Limits:
-        """How long a mutant of the flavour may take."""
+        """Return how long a mutant of the flavour may take."""
         return Limits()
 
     def share(self, folder: Path) -> None:
         """Let whoever follows a flavour write into the folder."""
 
     def read_with(self, name: str, guide: Guide) -> set[str]:
-        """The guide's other files that mean something else when this one changes."""
+        """Return the guide's other files that mean something else when this one changes."""
         return set()
 
     def versions(self) -> dict[str, str]:
-        """The versions of the programs with which the guide is followed, by package."""
+        """Return the versions of the programs with which the guide is followed, by package."""
         return {}
 
     def acting(self, flavour: str) -> AbstractContextManager[None]:
-        """Be meanwhile who follows this flavour; nobody's is empty."""
+        """Act within the context as the user who follows this flavour.
+
+        An empty name is nobody's.
+        """
         return nullcontext()
 
     def clear(self, folder: Path) -> None:
-        """Remove what a run that was killed has left outside of this reader's folder."""
+        """Remove what a killed run has left outside this reader's folder."""
 
     def files(self, folder: Path, guide: Guide) -> Files:
-        """The guide's files in this folder, for the checks about them."""
+        """Return the guide's files in this folder, for the checks about them."""
         return Files(folder, guide)
 
     def linters(self, files: dict[str, Path], folder: Path) -> list[Linter]:
-        """What else can check the guide's files, by name, all of which lie in the folder."""
+        """Return what else can check the guide's files, by name, all of which are in the folder."""
         return []
 
     def sources(self, guide: Guide) -> Any:
-        """What the recognisers look into."""
+        """Return what the recognisers look into."""
         return guide
 
     def is_used(self, variable: str, *, sources: Any) -> bool:
-        """Does anything set or read the variable that the prose says to be ignored?"""
+        """Return whether anything sets or reads the variable that the prose says to be ignored."""
         return False
 
     def is_tested(self, name: str) -> bool:
-        """Has the project a test of this name, beside docs-test's own checks?"""
+        """Return whether the project has a test of this name, besides docs-test's own checks."""
         return False
 
     def mistakes(self, claims: Claims) -> Iterator[str]:
-        """What else is wrong with the guide as a whole."""
+        """Yield what else is wrong with the guide as a whole."""
         yield from ()
 
     def claims_of(self, guide: Guide, registry: Registry) -> Claims:
-        """The guide's claims, which the recognisers begin to look at."""
+        """Return the guide's claims, which the recognisers start to look at."""
         sources = self.sources(guide)
         is_used = partial(self.is_used, sources=sources)
         return Claims(guide, self.recognisers, sources, is_used, registry, self.is_tested)
@@ -125,5 +128,5 @@ class Project:
     def findings_of(
         self, guide: Guide, registry: Registry, only: Collection[str] | None = None
     ) -> Findings:
-        """What is wrong with the guide's files and commands, or with ``only`` some of them."""
+        """Return what is wrong with the guide's files and commands, or ``only`` some of them."""
         return Findings(guide, registry, linters=self.linters, files=self.files, only=only)

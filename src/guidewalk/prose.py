@@ -1,4 +1,4 @@
-"""Find what a page claims in passing: inline literals, links to elsewhere, numbers, denials."""
+"""Find a page's claims: inline literals, external links, numbers and denials."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from guidewalk.guide import DENIAL, Claim
 if TYPE_CHECKING:
     from guidewalk.doctree import Page
 
-# Name, reason and node of marks, by the text that each is about; no node once it has served.
+# Name, reason and node of marks, by the text that each is about; no node once it has been used.
 type Marks = dict[str, tuple[str, str, nodes.comment | None]]
 
-# The class of what the guide's extensions derive themselves: it is nobody's claim.
+# The class of what the guide's extensions derive themselves, which is nobody's claim.
 GENERATED = "generated"
 LINK, NUMBER = "link", "number"
-# In running text a number is a claim as well, unless it is part of a word, or "one" or "two",
-# which are more than numbers.
+# In running text a number is a claim as well, unless it is part of a word, or "one" or "two", which
+# are not only numbers.
 COUNTS = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 NUMBERS = re.compile(rf"(?<![\w.])\d[\w./:-]*(?<![./:-])|\b(?:{COUNTS})\b", re.IGNORECASE)
-# That something cannot be, or is not there, is a claim that nobody notices when it becomes wrong.
+# That something cannot be, or does not exist, is a claim; nobody notices when it becomes wrong.
 DENIALS = re.compile(
     r"\b(?:cannot|never|neither|nobody|(?:do|does|did) not|[a-z]+s no|have no)\b", re.IGNORECASE
 )
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+")
-# Text in these is no running text, or is looked at for itself.
+# Text in these is not running text, or is checked separately.
 ELSEWHERE = (nodes.literal, nodes.literal_block, nodes.reference, nodes.comment, nodes.raw,
              nodes.substitution_definition, nodes.doctest_block)  # fmt: skip
 
 
 def claims(page: Page) -> Iterator[Claim]:
-    """What the page claims, in order; GuideError for a mark that none of them needs."""
+    """Yield the page's claims, in order; GuideError for a mark that none of them needs."""
     marks = marks_of(page)
     lines = Lines()
     for role, text, node in found(page.tree):
@@ -63,13 +63,13 @@ def claims(page: Page) -> Iterator[Claim]:
 
 
 def subject_of(node: nodes.Node) -> tuple[str, str, None]:
-    """Like a mark, what an extension says of a literal that it writes."""
+    """Return, like a mark, what an extension says about a literal that it writes."""
     subject = node.get(SUBJECT, "") if isinstance(node, nodes.Element) else ""
     return (SUBJECT if subject else "", subject, None)
 
 
 def denials(page: Page, marks: Marks, lines: Lines) -> Iterator[Claim]:
-    """The sentences of the prose that deny something, each with the mark that is about it."""
+    """Yield the sentences that deny something, each with the mark that is about it."""
     for node in page.tree.findall(nodes.paragraph):
         if is_generated(node) or not is_typed(node, lines):
             continue
@@ -93,7 +93,7 @@ def denials(page: Page, marks: Marks, lines: Lines) -> Iterator[Claim]:
 
 
 def marks_of(page: Page) -> Marks:
-    """Every mark of the page."""
+    """Return every mark of the page."""
     marks: Marks = {}
     for comment in page.tree.findall(nodes.comment):
         if MARK in comment:
@@ -105,7 +105,7 @@ def marks_of(page: Page) -> Marks:
 
 
 def found(tree: nodes.document) -> Iterator[tuple[str, str, nodes.Node]]:
-    """Role, text and node of every literal, link and number."""
+    """Yield role, text and node of every literal, link and number."""
     for node in tree.findall():
         if isinstance(node, nodes.Text) and not within(node, ELSEWHERE) and not is_generated(node):
             for match in NUMBERS.finditer(node.astext()):
@@ -121,7 +121,7 @@ def found(tree: nodes.document) -> Iterator[tuple[str, str, nodes.Node]]:
 
 
 def within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
-    """Does the node stand in one of these kinds?"""
+    """Return whether the node is inside one of these kinds."""
     outer: Any = node
     while outer is not None:
         if isinstance(outer, kinds):
@@ -131,7 +131,7 @@ def within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
 
 
 def is_generated(node: nodes.Node) -> bool:
-    """Has an extension derived the node, or what it stands in?"""
+    """Return whether an extension has derived the node, or what contains it."""
     outer: Any = node
     while outer is not None:
         if GENERATED in getattr(outer, "attributes", {}).get("classes", []):
@@ -141,7 +141,7 @@ def is_generated(node: nodes.Node) -> bool:
 
 
 def is_typed(node: nodes.Node, lines: Lines) -> bool:
-    """Does the text in which the node stands begin as a line of its file does?"""
+    """Return whether the text with the node begins as a line of its file does."""
     outer: Any = node
     while not isinstance(outer, nodes.TextElement) or isinstance(outer, nodes.Inline):
         outer = outer.parent
@@ -150,14 +150,14 @@ def is_typed(node: nodes.Node, lines: Lines) -> bool:
 
 
 def after_plus(node: Any) -> bool:
-    """Is this key a further one of several, which Sphinx has taken apart?"""
+    """Return whether this key is a further one of several, which Sphinx has taken apart."""
     siblings = node.parent.children
     place = siblings.index(node)
     return bool(place > 1 and siblings[place - 1].astext() == "+")
 
 
 def keys(node: Any) -> Iterator[str]:
-    """This key and those that are pressed together with it."""
+    """Yield this key and those that are pressed together with it."""
     siblings = node.parent.children
     place = siblings.index(node)
     yield node.astext()
@@ -167,21 +167,21 @@ def keys(node: Any) -> Iterator[str]:
 
 
 class Lines:
-    """Finds the lines of literals; docutils knows only where their paragraph begins."""
+    """Finds the lines of literals; docutils only knows where their paragraph begins."""
 
     def __init__(self) -> None:
         self.files: dict[Path, str] = {}
-        # Up to where each paragraph has been searched: a line, and a column in it.
+        # How far each paragraph has been searched: a line, and a column in it.
         self.reached: dict[tuple[Path, int], tuple[int, int]] = {}
 
     def text(self, source: Path) -> str:
-        """The whole file."""
+        """Return the whole file."""
         if source not in self.files:
             self.files[source] = source.read_text()
         return self.files[source]
 
     def of(self, source: Path, start: int, text: str) -> int:
-        """The line on which the text stands, from the line ``start`` on; else that line."""
+        """Return the line on which the text stands, from the line ``start`` on; else that line."""
         lines = self.text(source).splitlines()
         line, column = self.reached.get((source, start), (start - 1, 0))
         while line < len(lines):

@@ -1,4 +1,4 @@
-"""What the prose promises beyond its blocks: checks that follow a block, by the block's name."""
+"""Checks of what the prose promises beyond its blocks; they follow a block, by its name."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Registry:
     ) -> Callable[[C], C]:
         """Decorate a check that holds after any of these blocks; it raises AssertionError.
 
-        One that works ``aside`` changes nothing of the site: it runs beside others of its kind.
-        One that ``prepares`` waits for, or does, what later blocks or checks rely on.
+        A check that works ``aside`` changes nothing of the site and runs beside others of its kind.
+        A check that ``prepares`` waits for, or does, what later blocks or checks rely on.
         """
 
         def register(check: C) -> C:
@@ -49,8 +49,8 @@ class Registry:
     def about[C: FileCheck](self, *names: str, transcribes: bool = False) -> Callable[[C], C]:
         """Decorate a check of the guide's files of these names that needs no service.
 
-        One that ``transcribes`` repeats values of the files, so that they cannot be changed by
-        mistake: it shows nothing of what the values do.
+        A check that ``transcribes`` repeats values of the files, so that they cannot be changed by
+        mistake. It shows nothing about the effect of the values.
         """
 
         def register(check: C) -> C:
@@ -72,7 +72,7 @@ class Registry:
         return register
 
     def of_behaviour(self) -> Registry:
-        """The same without the checks that transcribe."""
+        """Return the registry without the checks that transcribe."""
         own = copy(self)
         own.files = {
             name: [check for check in checks if check not in self.transcriptions]
@@ -81,9 +81,9 @@ class Registry:
         return own
 
     def lean(self, names: Collection[str] | None = None) -> Registry:
-        """The same without the checks aside, and with those after these blocks alone, if given.
+        """Return the registry without the checks aside.
 
-        What prepares stays.
+        If ``names`` are given, only those after them. Checks that prepare stay.
         """
         lean = copy(self)
         lean.checks = {
@@ -98,7 +98,7 @@ class Registry:
         return lean
 
     def flavours_of(self, check: str, guide: Guide) -> set[str]:
-        """The flavours in which the check of this name is run, or provoked."""
+        """Return the flavours in which the check of this name is run, or provoked."""
         after = {name for name, ones in self.checks.items() if named(check, ones)}
         after |= {name for name, one in self.provocations.items() if named(check, [one])}
         about = {name for name, ones in self.files.items() if named(check, ones)}
@@ -106,45 +106,45 @@ class Registry:
         return {flavour for block in blocks for flavour in block.flavours}
 
     def strays(self, guide: Guide) -> Iterator[str]:
-        """What is registered for a block that the guide lacks, or says not what it checks."""
+        """Yield what is registered for a block that the guide lacks, or has no sentence."""
         for name, checks in self.checks.items():
             block = guide.named.get(name)
             if block is None or block.kind not in ("command", "exception"):
-                yield f"checks are registered after '{name}', and no command block has this name"
+                yield f"checks are registered after '{name}', but no command block has this name"
             for check in checks:
                 if not check.__doc__:
                     yield f"the check {check.__name__} has no sentence that says what it checks"
         for name in self.files:
             if name not in guide.files():
-                yield f"checks are registered about '{name}', and the guide shows no such file"
+                yield f"checks are registered about '{name}', but the guide shows no such file"
         for name in self.provocations:
             block = guide.named.get(name)
             if block is None or block.kind != "message":
-                yield f"'{name}' is provoked, and no message block has this name"
+                yield f"'{name}' is provoked, but no message block has this name"
 
 
 def named(name: str, checks: Iterable[Callable[..., Any]]) -> bool:
-    """Is one of the checks of this name?"""
+    """Return whether one of the checks has this name."""
     return any(check.__name__ == name for check in checks)
 
 
 def sentence(check: Check | FileCheck) -> str:
-    """What the check checks: the first line of its docstring."""
+    """Return what the check checks: the first line of its docstring."""
     return (check.__doc__ or check.__name__).strip().partition("\n")[0].rstrip(".")
 
 
 def denial(check: Check | FileCheck, error: Exception) -> str:
-    """That what the check says is not so, and what it saw instead."""
+    """Return that what the check says is not so, and what it saw instead."""
     return f"not so: {sentence(check)}. {told(error)}"
 
 
 def told(error: Exception) -> str:
-    """What the error says; its kind too, unless it is a check's own."""
+    """Return what the error says, with its kind unless it is a check's own."""
     return str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
 
 
 def broken(check: FileCheck, files: Files) -> list[str]:
-    """What the check says against the files."""
+    """Return the check's objections to the files."""
     try:
         check(files)
     except Exception as error:  # a check may find the files odd in any way

@@ -20,7 +20,7 @@ Kind = Literal["executed", "checked", "excepted", "failed", "unexplained"]
 class Outcome:
     """How one block fared in one flavour; ``output`` and ``reason`` are free of secrets.
 
-    ``started`` is in ISO 8601. What was not ``tried`` says nothing about the block.
+    ``started`` is in ISO 8601. A block that was not ``tried`` says nothing about itself.
     """
 
     block: Block
@@ -29,18 +29,18 @@ class Outcome:
     reason: str = ""
     started: str = ""
     seconds: float = 0.0
-    # What the checks of the prose took beside, in seconds.
+    # How many seconds the checks of the prose took in addition.
     check_seconds: float = 0.0
     output: str = ""
     tried: bool = True
 
     @property
     def fails(self) -> bool:
-        """Does docs-test fail for it?"""
+        """Whether docs-test fails because of it."""
         return self.outcome in ("failed", "unexplained")
 
     def as_json(self) -> dict[str, Any]:
-        """The outcome as the report has it."""
+        """Return the outcome as the report has it."""
         block = self.block
         return {
             "id": block.id,
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """How many blocks fared how, by flavour."""
+    """Return how many blocks fared how, by flavour."""
     parts = []
     for flavour in dict.fromkeys(outcome.flavour for outcome in outcomes):
         counts = Counter[str](one.outcome for one in outcomes if one.flavour == flavour)
@@ -83,9 +83,9 @@ def compose(
     claims: list[dict[str, Any]],
     claim_seconds: float,
 ) -> dict[str, Any]:
-    """The whole report; ``versions`` by flavour.
+    """Return the whole report; ``versions`` is by flavour.
 
-    ``overhead_seconds`` is the time of neither blocks nor checks.
+    ``overhead_seconds`` is the time that neither blocks nor checks took.
     """
     started = psutil.Process().create_time()
     duration = datetime.now(UTC).timestamp() - started

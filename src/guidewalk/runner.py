@@ -26,31 +26,31 @@ from guidewalk.report import Kind, Outcome
 from guidewalk.shell import Shell, failure_message, render, render_command, without_ansi
 from guidewalk.site import Site
 
-# A block may take so long, in seconds, and its teardown so long.
+# How many seconds a block may take, and its teardown too.
 BLOCK_TIMEOUT = 600.0
 STOP_TIMEOUT = 120.0
-# So many of the last lines that a failed block printed go into its reason.
+# How many of the last lines that a failed block printed go into its reason.
 TAIL = 30
-# So many of a service's log are kept.
+# How many lines of a service's log are kept.
 LOG_LINES = 2000
 
 
 class Examiner(Protocol):
-    """What knows the problems of files and commands: ``artifacts.Findings``."""
+    """Knows the problems of files and commands: ``linters.Findings``."""
 
     def of(self, block: Block) -> list[str]:
-        """What is wrong with the block."""
+        """Return what is wrong with the block."""
 
 
 class Claimant(Protocol):
-    """What has questions to the running stack: ``claims.Claims``."""
+    """Has questions to the running stack: ``claims.Claims``."""
 
     def settle(self, site: Site) -> None:
-        """Ask them."""
+        """Ask the questions."""
 
 
 class Failed(Exception):
-    """A block does not do what the guide says; the text says what."""
+    """A block does not do what the guide says; the text says what is wrong."""
 
 
 class Stuck(Failed):
@@ -63,9 +63,9 @@ class Excepted(Exception):
 
 @dataclass
 class Attempt:
-    """What was seen while one block was tried: what it printed, and how long it took, in seconds.
+    """What was seen while one block was tried: its output, and how many seconds it took.
 
-    What was not ``tried`` says nothing about the block.
+    An attempt that was not ``tried`` says nothing about the block.
     """
 
     printed: str = ""
@@ -90,10 +90,10 @@ class Runner:
         whole: bool = False,
         timeout: float = BLOCK_TIMEOUT,
     ) -> None:
-        """Begin at the site; ``missing`` says why no command of this flavour can run here.
+        """Start at the site; ``missing`` says why no command of this flavour can run here.
 
-        ``version`` is the one that is followed, for what holds since a later one only.
-        ``whole``: a block whose images are not here has failed.
+        ``version`` is the version that is followed, to skip what is only valid since a later one.
+        With ``whole``, a block whose images are missing has failed.
         """
         self.guide = guide
         self.site = site
@@ -110,9 +110,9 @@ class Runner:
         self.position = {block.id: number for number, block in enumerate(self.blocks)}
         self.outcomes: list[Outcome] = []
         self.shell: Shell | None = None
-        # For checks and provocations of which none depends on another.
+        # For checks and provocations that do not depend on each other.
         self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="runner")
-        # What was printed when a message was provoked, by its name.
+        # What was printed when a message was provoked, by the message's name.
         self.provoked: dict[str, Future[str]] = {}
         self.stuck = ""
         # The last command of each page, with what it really printed.
@@ -123,7 +123,7 @@ class Runner:
         self.versions: dict[str, str] = {}
 
     def reach(self, block: Block) -> Outcome:
-        """How the block fares, after all before it."""
+        """Return how the block fares, after all blocks before it."""
         while len(self.outcomes) <= self.position[block.id]:
             following = self.blocks[len(self.outcomes)]
             if following.last:
@@ -132,7 +132,10 @@ class Runner:
         return self.outcomes[self.position[block.id]]
 
     def reach_claims(self) -> str:
-        """Ask the stack what the prose claims, when it is complete; why not, if it never is."""
+        """Ask the complete stack about the prose's claims.
+
+        Return why not, if it never is complete.
+        """
         if self.missing:
             return self.missing
         for block in self.blocks:
@@ -148,7 +151,7 @@ class Runner:
             self.claims.settle(self.site)
 
     def take(self, block: Block) -> Outcome:
-        """The next block."""
+        """Try the next block."""
         attempt = Attempt()
         if block.last:
             self.look_around()
@@ -173,7 +176,7 @@ class Runner:
         return result
 
     def try_block(self, block: Block, attempt: Attempt) -> tuple[Kind, str]:
-        """What became of the block, and why."""
+        """Return what became of the block, and why."""
         try:
             return self.treat(block, attempt)
         except Excepted as exception:
@@ -187,13 +190,13 @@ class Runner:
             return "failed", f"{block.place}: {error}"
 
     def treat(self, block: Block, attempt: Attempt) -> tuple[Kind, str]:
-        """Do with the block what its kind asks for; raises Failed or Excepted."""
+        """Do with the block what its kind requires; raises Failed or Excepted."""
         if block.kind == "unexplained":
             return "unexplained", f"{block.place}: {block.reason}"
         if block.kind == "exception":
             return "excepted", block.reason
         if self.is_later(block):
-            raise Excepted(f"it holds since version {block.since}, and this is {self.version}")
+            raise Excepted(f"it is valid since version {block.since}, and this is {self.version}")
         if self.stuck:
             attempt.tried = False
             raise Failed(f"not run: {self.stuck}")
@@ -211,25 +214,25 @@ class Runner:
         return "checked", ""
 
     def is_later(self, block: Block) -> bool:
-        """Does the block hold only with a newer version?"""
+        """Return whether the block is only valid with a newer version."""
         if not (block.since and self.version):
             return False
         return Version(block.since) > Version(self.version)
 
     def create(self, block: Block) -> None:
-        """Write the file that the reader copies, and let its tools look at it."""
+        """Write the file that the reader copies, and let its tools check it."""
         name = block.target or ""
         path = self.site.folder / name
         text = block.text.rstrip("\n") + "\n"
         if path.exists() and path.read_text() != text:
-            raise Failed(f"{name} is there already and holds something else")
+            raise Failed(f"{name} exists already with other content")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o644)
         self.examine(block)
 
     def compare_excerpt(self, block: Block) -> None:
-        """See that the excerpt is part of the file that it names."""
+        """Check that the excerpt is part of the file that it names."""
         path = self.site.folder / (block.target or "")
         if not path.is_file():
             raise Failed(f"an excerpt of {block.target}, which does not exist at this point")
@@ -259,7 +262,7 @@ class Runner:
             )
 
     def provoke(self, block: Block, attempt: Attempt) -> str:
-        """What the software prints when it is provoked, side by side with the messages to come."""
+        """Return what the software prints when provoked, in parallel with the messages to come."""
         started = time.monotonic()
         for name in self.messages_from(block):
             if name not in self.provoked:
@@ -274,20 +277,20 @@ class Runner:
         return attempt.printed
 
     def messages_from(self, block: Block) -> Iterator[str]:
-        """The names of this message and of those to be provoked before the next command."""
+        """Yield the names of this message and of those to be provoked before the next command."""
         rest = self.blocks[self.position[block.id] :]
         for one in takewhile(lambda one: one.kind != "command", rest):
             if one.name in self.registry.provocations and not self.is_later(one):
                 yield one.name
 
     def sources(self, origin: str) -> list[str]:
-        """The log of a service of this name, and all that commands have printed."""
+        """Return the log of a service of this name, and all that commands have printed."""
         log = self.site.folder / "log" / f"{origin}.log"
         logged = [log.read_text(errors="replace")] if log.is_file() else []
         return [*logged, *self.site.outputs.values()]
 
     def execute(self, block: Block, attempt: Attempt) -> None:
-        """Run the command, catch the values it is to give, and check what the prose promises."""
+        """Run the command, capture the values it is to give, and check what the prose promises."""
         if self.missing:
             raise Excepted(self.missing)
         self.require(block)
@@ -305,7 +308,7 @@ class Runner:
         self.examine(block)
 
     def require(self, block: Block) -> None:
-        """Except the block if a program or an image that it needs is not here."""
+        """Except the block if a program or an image that it needs is missing."""
         for program, reason in block.needs.items():
             if not shutil.which(program, path=self.site.environment["PATH"]):
                 raise Excepted(f"{program} is not on PATH: {reason}")
@@ -326,7 +329,7 @@ class Runner:
             self.site.values[placeholder] = found[0]
 
     def check(self, block: Block, attempt: Attempt) -> None:
-        """Run the checks that are registered after the block, then, side by side, those aside."""
+        """Run the checks registered after the block, then, in parallel, those aside."""
         started = time.monotonic()
         checks = self.registry.checks.get(block.name or "", [])
         try:
@@ -348,13 +351,13 @@ class Runner:
             raise Failed("\n".join(problems))
 
     def log_of(self, service: str) -> str:
-        """What the service has said in the end; UserError if nothing can be asked."""
+        """Return the end of the service's log; UserError if nothing can be asked."""
         if self.missing:
             return ""
         return self.site.log(service, LOG_LINES)
 
     def close(self, *, gently: bool = True) -> list[str]:
-        """End all that runs; what had to be killed, by name. The folder stays.
+        """End all that runs; return the names of what had to be killed. The folder stays.
 
         Unless ``gently``, services are killed rather than stopped as the guide does.
         """
@@ -368,7 +371,7 @@ class Runner:
                 self.stop()
             self.site.end()
         killed = processes.end(base, processes.GRACE if gently else 0.0)
-        # Whoever waited for a process has no reason to any more.
+        # Whoever waited for a process need not wait any more.
         self.pool.shutdown()
         return killed
 
@@ -391,7 +394,7 @@ class Runner:
 
 
 def confirm(check: Check, act: Callable[[], None]) -> None:
-    """Let the check look; Stuck if what it says is not so."""
+    """Run the check; Stuck if what it says is not so."""
     try:
         act()
     except Exception as error:  # a check may find the state odd in any way
@@ -399,7 +402,7 @@ def confirm(check: Check, act: Callable[[], None]) -> None:
 
 
 def mismatch(block: Block, site: Site, texts: list[str]) -> str:
-    """Where the stated text departs from all that was printed; empty if it does not."""
+    """Return where the stated text differs from all that was printed; empty if it does not."""
     if not re.search(r"\w", block.text):
         return "nothing is stated"
     if not texts:
@@ -412,6 +415,6 @@ def mismatch(block: Block, site: Site, texts: list[str]) -> str:
 
 
 def tail(printed: str) -> str:
-    """The last lines, indented."""
+    """Return the last lines, indented."""
     lines = without_ansi(printed).rstrip().splitlines()[-TAIL:]
     return "".join(f"    {line}\n" for line in lines)

@@ -20,10 +20,10 @@ from guidewalk.shell import without_ansi
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line may change."""
+    """What the command line can change."""
 
     flavours: tuple[str, ...]
-    # Of these a flavour that cannot be followed here is an error.
+    # Flavours that are an error if they cannot be followed here.
     required: tuple[str, ...] = ()
     block_timeout: float = BLOCK_TIMEOUT
     port_offset: int | None = None
@@ -31,12 +31,12 @@ class Options:
 
 
 class Session:
-    """The guide, and one run through it for each flavour that is asked for."""
+    """The guide, and one run through it for each requested flavour."""
 
     def __init__(
         self, project: Project, docs: Path, tests: Path, registry: Registry, options: Options
     ) -> None:
-        """Read the guide in ``docs``; ``tests`` holds its inventory.
+        """Read the guide in ``docs``; ``tests`` contains its inventory.
 
         Raises UserError for mistakes of the guide and for a required flavour that cannot be
         followed.
@@ -50,7 +50,7 @@ class Session:
         self.guide = cache.load(docs)
         self.runners: dict[str, Runner] = {}
         self.notes: list[str] = []
-        # What was not written, since a secret is in it.
+        # What was not written, because it contains a secret.
         self.leaks: list[str] = []
         self.missing: dict[str, str] = {}
         for flavour in options.flavours:
@@ -59,14 +59,17 @@ class Session:
                     raise UserError(f"the {flavour} flavour is required, but {problem}")
                 self.missing[flavour] = problem
                 self.notes.append(f"{flavour}: its commands were not executed: {problem}")
-        # From here on: what looks at files in the background belongs to the same user throughout.
+        # From here on, what looks at files in the background belongs to the same user throughout.
         self.followed = Followed(project)
         self.followed.change(options.flavours[0])
         self.findings = project.findings_of(self.guide, registry)
         self.claims = project.claims_of(self.guide, registry)
 
     def runner(self, flavour: str) -> Runner:
-        """The runner of this flavour, made when first asked for; this process is its reader now."""
+        """Return the runner of this flavour, made when first requested.
+
+        This process is now its reader.
+        """
         self.followed.change(flavour)
         if flavour not in self.runners:
             self.runners[flavour] = Runner(
@@ -84,11 +87,11 @@ class Session:
 
     @property
     def outcomes(self) -> list[report.Outcome]:
-        """How every block fared that was reached."""
+        """Return how every block fared that was reached."""
         return [outcome for runner in self.runners.values() for outcome in runner.outcomes]
 
     def mistakes(self) -> Iterator[str]:
-        """What is wrong with the guide as a whole."""
+        """Yield what is wrong with the guide as a whole."""
         if problem := inventory.difference(
             self.guide, self.inventory, config_of(self.docs.parent).command
         ):
@@ -137,15 +140,17 @@ class Session:
             evidence.keep(self.output.parent, self.guide, self.outcomes, found)
 
     def holds_secret(self, name: str, text: str) -> bool:
-        """Is a secret of any run in the text? Then it is not written, and the docs-test fails."""
+        """Return whether the text contains a secret; then docs-test fails and does not write it."""
         for runner in self.runners.values():
             if origin := runner.redact.leak(text):
-                self.leaks.append(f"{name} was not written: it would hold a secret of {origin}")
+                self.leaks.append(
+                    f"{name} was not written, because it would contain a secret of {origin}"
+                )
                 return True
         return False
 
     def keep_logs(self, flavour: str, runner: Runner) -> None:
-        """Copy the services' logs, without secrets, to where the report will lie."""
+        """Copy the services' logs, without secrets, to the place of the report."""
         logs = self.output / "log" / flavour
         shutil.rmtree(logs, ignore_errors=True)
         for name in self.project.services:
@@ -157,7 +162,7 @@ class Session:
 
 
 class Followed:
-    """The flavour that is followed now, and whoever this process is for it."""
+    """The flavour that is followed now, and the user that this process is for it."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -165,9 +170,9 @@ class Followed:
         self.held = ExitStack()
 
     def change(self, flavour: str) -> None:
-        """Be who follows this flavour; between two of the same nothing changes.
+        """Become the user who follows this flavour; between two of the same nothing changes.
 
-        What a check has started in the background goes on meanwhile.
+        What a check has started in the background continues meanwhile.
         """
         if flavour != self.flavour:
             self.held.close()
@@ -178,6 +183,6 @@ class Followed:
 def begin(
     project: Project, docs: Path, tests: Path, registry: Registry, options: Options
 ) -> Session:
-    """A new session, after what killed ones have left behind is gone."""
+    """Start a session, after removing what killed ones have left behind."""
     processes.clear_abandoned(project.clear)
     return Session(project, docs, tests, registry, options)

@@ -1,4 +1,4 @@
-"""Run command blocks of the guide in bash, strictly: no failing line stays hidden."""
+"""Run command blocks of the guide in bash, strictly, so that no failing line stays hidden."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRICT = Path(__file__).with_name("strict.sh")
 ADDRESS = re.compile(r"(?<![\w.-])(localhost|127\.0\.0\.1):(\d+)")
 PLACEHOLDER = re.compile(r"<[a-z][a-z0-9_-]*>")
 ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-# How long processes have to end after SIGTERM, in seconds.
+# How many seconds processes have to end after SIGTERM.
 GRACE = 2.0
 CHUNK = 65536
 
@@ -32,7 +32,7 @@ Line = Callable[[str], None]
 
 
 def render(text: str, ports: Mapping[int, int], values: Mapping[str, str]) -> str:
-    """The text with addresses of this machine moved to other ports, and placeholders filled in.
+    """Return the text with addresses moved to other ports, and placeholders filled in.
 
     ``ports`` maps from the guide's ports, ``values`` from placeholders such as ``<orgname>``.
     """
@@ -48,22 +48,22 @@ def render(text: str, ports: Mapping[int, int], values: Mapping[str, str]) -> st
 
 
 def render_command(block: Block, ports: Mapping[int, int], values: Mapping[str, str]) -> str:
-    """The block's text, ready to run; ``values`` win over the block's own placeholders.
+    """Return the block's text, ready to run; ``values`` override the block's own placeholders.
 
     Raises UserError for a placeholder that has no value.
     """
     text = render(block.text, ports, block.placeholders | dict(values))
     if missing := PLACEHOLDER.search(text):
         raise UserError(
-            f"{block.place}: {missing[0]} has no value: give one by the option "
-            f"':placeholder: {missing[0]} VALUE' or capture it from an earlier block"
+            f"{block.place}: {missing[0]} has no value: give one with the option ':placeholder: "
+            f"{missing[0]} VALUE' or capture it from an earlier block"
         )
     return text
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a block ended: what it printed (both streams) and, if it failed, why and on which line.
+    """How a block ended: its output (both streams) and, if it failed, why and on which line.
 
     ``line`` counts from 1 within the block; ``seconds`` is the time that it took.
     """
@@ -75,10 +75,10 @@ class Result:
 
 
 class Printed:
-    """What a block prints, collected and handed on by lines."""
+    """A block's output, collected and passed on by lines."""
 
     def __init__(self, line: Line | None, noise: str) -> None:
-        """Begin with nothing; ``noise`` is left out, it says where the block lies meanwhile."""
+        """Start with nothing; leave out ``noise``, which names the block's temporary place."""
         self.line = line
         self.noise = noise
         self.text = ""
@@ -95,7 +95,7 @@ class Printed:
             self.text += self.take(self.rest)
 
     def take(self, text: str) -> str:
-        """Hand on the line as a terminal shows it: without what a carriage return overwrites."""
+        """Pass on the line as a terminal shows it: without what a carriage return overwrites."""
         text = text.rstrip("\r").rpartition("\r")[2].replace(self.noise, "")
         if self.line:
             self.line(text)
@@ -160,10 +160,10 @@ class Shell:
         return Result(printed.text, time.monotonic() - started, problem, at)
 
     def await_answer(self, printed: Printed, timeout: float | None) -> bytes:
-        """What the shell says when the block has ended; nothing if it failed.
+        """Return what the shell says when the block has ended; nothing if it failed.
 
-        Processes that the block left in the background may keep the output open, so its end
-        says nothing. Raises TimeoutError.
+        Processes that the block left in the background may keep the output open, so its end says
+        nothing. Raises TimeoutError.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         with selectors.DefaultSelector() as selector:
@@ -179,7 +179,7 @@ class Shell:
         raise TimeoutError
 
     def drain(self, printed: Printed, chunks: int) -> bool:
-        """Take what has been printed, at most so many chunks; can more come?"""
+        """Take what has been printed, at most so many chunks; return whether more can come."""
         for _ in range(chunks):
             chunk = self.output.read(CHUNK)
             if not chunk:
@@ -188,7 +188,7 @@ class Shell:
         return True
 
     def failure(self) -> tuple[str, int]:
-        """Why the shell ended, and on which line of the block."""
+        """Return why the shell ended, and on which line of the block."""
         try:
             line, status = Path(self.scratch.name, "failure").read_text().split()
         except OSError:
@@ -200,14 +200,14 @@ class Shell:
     def kill(self) -> None:
         """End the shell and every process of its group, and wait until they have ended."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            # The group's number stays its own as long as the shell has not been awaited.
+            # The group's number stays its own until the shell has been awaited.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
             if self.gone_within(GRACE):
                 return
 
     def gone_within(self, seconds: float) -> bool:
-        """Has the whole group ended in this time?"""
+        """Return whether the whole group has ended in this time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None and not group_lives(self.process.pid):
@@ -216,7 +216,7 @@ class Shell:
         return False
 
     def release(self) -> None:
-        """End the shell alone: what blocks left in the background goes on."""
+        """End only the shell; what blocks left in the background continues."""
         self.requests.close()
         self.process.wait()
 
@@ -232,7 +232,7 @@ class Shell:
 
 
 def group_lives(group: int) -> bool:
-    """Does any process of this group live? One that has ended and awaits its parent does not."""
+    """Return whether any process of this group runs; one that only awaits its parent does not."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
@@ -256,9 +256,9 @@ def run_block(
     line: Line | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Run one block in a shell of its own; what it printed.
+    """Run one block in a shell of its own; return what it printed.
 
-    Services that it starts live on. Raises UserError with page, line and command that failed.
+    Services that it starts keep running. Raises UserError with page, line and command that failed.
     """
     text = render_command(block, ports, values or {})
     with Shell(folder, environment) as shell:
@@ -270,12 +270,12 @@ def run_block(
 
 
 def failure_message(block: Block, result: Result) -> str:
-    """What to tell of a block that failed: place, reason, and the line as the guide shows it."""
+    """Return the message about a failed block: place, reason, and the guide's line."""
     lines = block.text.splitlines()
     shown = lines[result.line - 1].strip() if result.line <= len(lines) else ""
     return f"{block.place_of(result.line)}: {result.problem}: {shown}"
 
 
 def without_ansi(text: str) -> str:
-    """The text without colours and other terminal sequences."""
+    """Return the text without colours and other terminal sequences."""
     return ANSI.sub("", text)

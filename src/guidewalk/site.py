@@ -13,37 +13,37 @@ from pathlib import Path
 from typing import Protocol
 
 PREFIX = "docs-test-"
-# The reader's folder, and what keeps it apart from others.
+# The prefix of the reader's folder, which distinguishes it from others.
 FOLDER = "reader-"
-# Notes which process follows the guide here.
+# This file names the process that follows the guide here.
 RUNNER = "runner"
 
 
 class Secrets(Protocol):
-    """What knows the secrets of a site."""
+    """The interface of what knows the secrets of a site."""
 
     def __call__(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
 
     def learn(self, environment: Mapping[str, str]) -> None:
-        """Know the secrets among these variables, too."""
+        """Add the secrets among these variables."""
 
     def leak(self, text: str) -> str:
-        """Where a secret comes from that the text holds; empty if none."""
+        """Return the origin of a secret that the text contains; empty if none."""
 
 
 class NoSecrets:
-    """The redactor of a guide that makes none."""
+    """The redactor of a guide that makes no secrets."""
 
     def __call__(self, text: str) -> str:
-        """The text itself."""
+        """Return the text itself."""
         return text
 
     def learn(self, environment: Mapping[str, str]) -> None:
-        """There is nothing to learn."""
+        """Do nothing: there is nothing to learn."""
 
     def leak(self, text: str) -> str:
-        """There is nothing to leak."""
+        """Return an empty text: there is nothing to leak."""
         return ""
 
 
@@ -51,41 +51,44 @@ class NoSecrets:
 class Site:
     """Where one flavour of a guide is followed.
 
-    ``folder`` is the reader's working folder; ``ports`` leads from each port that the guide names
-    to the one that is used here.  A project whose guide starts services derives its own class.
+    ``folder`` is the reader's working folder; ``ports`` maps each port that the guide names to the
+    one that is used here. A project whose guide starts services derives its own class.
     """
 
     folder: Path
     flavour: str
     environment: dict[str, str]
     ports: dict[int, int] = field(default_factory=dict)
-    # What was added to each port, where that is one number.
+    # What was added to each port, if that is one number.
     port_offset: int = 0
-    # How long services may take to become ready, in seconds.
+    # How many seconds services may take to become ready.
     patience: float = 90.0
-    # What each named block has printed so far, the command it was, and the placeholders' values.
+    # What each named block has printed so far, its command, and the placeholders' values.
     outputs: dict[str, str] = field(default_factory=dict)
     commands: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
 
     def redactor(self, public: Iterable[str]) -> Secrets:
-        """What keeps this site's secrets out of reports; the ``public`` texts hold none."""
+        """Return what keeps this site's secrets out of reports.
+
+        The ``public`` texts contain none.
+        """
         return NoSecrets()
 
     def log(self, service: str, lines: int) -> str:
-        """The last lines that a service of the project has said; UserError if none can be asked."""
+        """Return the last lines of a service's log; UserError if none can be asked."""
         return ""
 
     def versions(self) -> dict[str, str]:
-        """The versions of what the guide has installed or started, by program; empty so far."""
+        """Return the versions of what the guide has installed or started so far, by program."""
         return {}
 
     def missing_images(self, file: str) -> list[str]:
-        """The container images that the file names and that are not here."""
+        """Return the container images that the file names and that are missing here."""
         return []
 
     def end(self) -> None:
-        """Remove what the guide has made outside of the folder."""
+        """Remove what the guide has made outside the folder."""
 
     def remove(self) -> None:
         """Delete the folder, and the reader's home beside it."""
@@ -93,7 +96,7 @@ class Site:
 
 
 def new_folder() -> Path:
-    """An empty folder for a reader, with a home beside it; a short path, for sockets lie in it."""
+    """Return an empty folder with a home beside it; a short path, because of the sockets in it."""
     base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
     (base / RUNNER).write_text(str(os.getpid()))
     folder = base / f"{FOLDER}{secrets.token_hex(3)}"
@@ -103,12 +106,12 @@ def new_folder() -> Path:
 
 
 def home_of(folder: Path) -> Path:
-    """The home of the reader of this folder."""
+    """Return the home of the reader of this folder."""
     return folder.parent / "home"
 
 
 def is_free(port: int) -> bool:
-    """Can this port be bound, on loopback and on all addresses?"""
+    """Return whether this port can be bound, on loopback and on all addresses."""
     for address in ("127.0.0.1", ""):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

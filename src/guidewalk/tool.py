@@ -13,24 +13,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-# How long one question may take, in seconds.
+# How many seconds one question may take.
 TIMEOUT = 60.0
 
 
 class Said(NamedTuple):
-    """What a program printed, on both streams, and its exit status."""
+    """A program's output, on both streams, and its exit status."""
 
     text: str
     status: int
 
     @property
     def last_line(self) -> str:
-        """The last line that says anything."""
+        """The last line that is not blank."""
         return (self.text.strip() or f"exit status {self.status}").splitlines()[-1]
 
 
 def output_of(argv: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Said:
-    """Run the program in the folder, by default with PATH alone; both streams and its status."""
+    """Run the program in the folder, by default with PATH alone; return both streams and status."""
     clean = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "LANG": "C.UTF-8"}
     try:
         done = subprocess.run(
@@ -50,7 +50,7 @@ def output_of(argv: list[str], folder: Path, environment: Mapping[str, str] | No
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of this environment or of the system, and the package that brings it."""
+    """A program of this environment or of the system, and the package that contains it."""
 
     name: str
     package: str

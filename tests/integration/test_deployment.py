@@ -95,7 +95,7 @@ def test_tasks_finish_without_a_reader(tmp_path: Path, output: str) -> None:
     os.close(writing)
     os.close(full)
     assert (folder / "secrets" / "mail-users").exists()
-    said = "what is printed here cannot be written: No space left on device\n"
+    said = "the output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (0, "" if output == "closed" else said)
 
 

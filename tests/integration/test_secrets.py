@@ -190,7 +190,7 @@ def test_a_secret_past_the_redactor(mini: Mini) -> None:
     done = follow(mini)
 
     assert done.returncode != 0
-    assert "report.json was not written: it would hold a secret of late" in done.stdout
+    assert "report.json was not written, because it would contain a secret of late" in done.stdout
     assert not (mini.root / "build" / "docs-test" / "report.json").exists()
     assert not (mini.root / "build" / "evidence.json").exists()
 

@@ -1,1 +1,1 @@
-"""Mutation testing of the guide: faults planted one at a time, to see whether docs-test notices."""
+"""Mutation testing of the guide: plant faults one at a time, to see whether docs-test notices."""

@@ -1,4 +1,4 @@
-"""Try mutants by the checks of docs-test, each in a folder and on ports of its own."""
+"""Try mutants with the checks of docs-test, each in a folder and on ports of its own."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from guidewalk.runner import Runner, mismatch
 from guidewalk.shell import Shell, failure_message, render_command
 from guidewalk.site import Site, is_free
 
-# A patient run has so many times as long.
+# A patient run has this many times as long.
 PATIENT = 2
-# What tells a failure by time, which a busy machine may cause, from any other.
+# Distinguishes failures by time, which a busy machine may cause, from all others.
 BY_TIME = re.compile(r"in time|no end within|timed? ?out|does not come back|does not find", re.I)
 
 
 @dataclass(frozen=True)
 class MutantResult:
-    """What became of a mutant: by which stage it was killed and why, or that it survived.
+    """What became of a mutant: the stage that killed it and why, or that it survived.
 
-    It is ``transcribed`` if nothing but a check that repeats the file's own values has killed it.
+    It is ``transcribed`` if only a check that repeats the file's own values has killed it.
     """
 
     killed: bool
@@ -51,15 +51,15 @@ class MutantResult:
 
     @property
     def hasty(self) -> bool:
-        """Was it a limit of time that killed it?"""
+        """Whether a time limit killed it."""
         return self.killed and bool(BY_TIME.search(self.reason))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run of the unmutated guide was told: with it stated outputs can be compared again.
+    """What a run of the unmutated guide was told, to compare stated outputs with it again.
 
-    It holds a dead stack's secrets and is never written anywhere.
+    It contains a dead stack's secrets and is never written anywhere.
     """
 
     ports: dict[int, int]
@@ -83,7 +83,7 @@ class Bench:
         self.guide = cache.load(docs)
 
     def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> MutantResult | None:
-        """What needs no service: nothing if only a run can tell."""
+        """Judge the mutant by what needs no service; None if only a run can tell."""
         started = time.monotonic()
         stage, problem = "tools", ""
         if mutant.scope == "page":
@@ -105,7 +105,7 @@ class Bench:
         return None
 
     def weigh(self, mutant: Mutant) -> MutantResult | None:
-        """What the prose says against the fault, for it is about what the mutant changes."""
+        """Judge the mutant by the prose about what it changes."""
         started = time.monotonic()
         own = self.reread(mutant) if mutant.scope == "page" else mutated(self.guide, [mutant])
         claims = self.project.claims_of(own, self.registry)
@@ -120,12 +120,12 @@ class Bench:
         return MutantResult(True, "prose", "\n".join(problems), time.monotonic() - started)
 
     def blocks_of(self, mutant: Mutant) -> list[Block]:
-        """The blocks that the mutant changes."""
+        """Return the blocks that the mutant changes."""
         places = {place for place, _ in mutant.edits}
         return [block for block in self.guide.blocks if places & {block.id, block.file}]
 
     def misread(self, mutant: Mutant) -> str:
-        """What the reading of the guide says against a page."""
+        """Return what the reading of the guide objects to in a page."""
         try:
             other = self.reread(mutant)
         except UserError as error:
@@ -136,9 +136,10 @@ class Bench:
 
     @cached_property
     def copy(self) -> Path:
-        """A copy of the guide, which Sphinx has read once, so that it reads only what changes.
+        """Return a copy of the guide that Sphinx has read once, so that it reads only changes.
 
-        Raises UserError if the copy is read otherwise than the guide: it would kill all mutants.
+        Raises UserError if the copy is read differently from the guide, because that would kill all
+        mutants.
         """
         root = Path(tempfile.mkdtemp(dir=self.scratch, prefix="copy-"))
         for name in (self.docs.name, config_of(self.docs.parent).artifacts):
@@ -147,11 +148,11 @@ class Bench:
             (root / beside).symlink_to(self.docs.parent / beside)
         read = doctree.read(root / self.docs.name, root / "doctrees")
         if (read.blocks, read.claims) != (self.guide.blocks, self.guide.claims):
-            raise UserError(f"the guide is read otherwise in a copy: {root}")
+            raise UserError(f"the guide is read differently in a copy: {root}")
         return root
 
     def reread(self, mutant: Mutant) -> Guide:
-        """The guide with a mutated page, read anew."""
+        """Read the guide again with a mutated page."""
         ((place, change),) = mutant.edits
         page = self.copy / place
         sound, stat = page.read_text(), page.stat()
@@ -165,17 +166,17 @@ class Bench:
                 os.utime(page, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def problem_of_file(self, mutant: Mutant, registry: Registry) -> str:
-        """What the tools and these checks of files say against an artifact."""
+        """Return the objections of the tools and of these checks of files to an artifact."""
         name = next(block.target for block in self.blocks_of(mutant) if block.kind == "file")
         names = {str(name), *self.project.read_with(str(name), self.guide)}
         return self.problem(mutant, names, registry)
 
     def problem_of_command(self, mutant: Mutant) -> str:
-        """What shellcheck says against the commands."""
+        """Return shellcheck's objections to the commands."""
         return self.problem(mutant, {place for place, _ in mutant.edits}, self.registry)
 
     def problem(self, mutant: Mutant, names: set[str], registry: Registry) -> str:
-        """The problems of these files and commands."""
+        """Return the problems of these files and commands."""
         findings = self.project.findings_of(mutated(self.guide, [mutant]), registry, names)
         try:
             return "\n".join(problem for of in findings.all.values() for problem in of)
@@ -183,7 +184,7 @@ class Bench:
             findings.close()
 
     def unseen(self, mutant: Mutant, seen: dict[str, Seen]) -> str:
-        """Where the mutant's stated output or message departs from what was printed."""
+        """Return where the mutant's stated output or message differs from what was printed."""
         place = mutant.place
         stated = next(block for block in mutated(self.guide, [mutant]).blocks if block.id == place)
         for flavour in stated.flavours:
@@ -203,11 +204,11 @@ class Bench:
     ) -> MutantResult:
         """Follow the guide with these faults, up to the first failure.
 
-        ``extent`` is ``first``, the blocks before any service; ``early``, what probably notices:
-        not the blocks that take long, nor the checks aside, which have been asked, nor those of
-        what a script or a command does not concern; or ``all``.
-        Only a ``patient`` run waits as long as docs-test. Without a difference to follow there is
-        no run.
+        ``extent`` is ``first`` for the blocks before any service, ``all`` for all blocks, or
+        ``early`` for those that will probably notice. ``early`` leaves out the blocks that take
+        long, the checks aside, which have been asked already, and the checks of what a script or a
+        command does not concern. Only a ``patient`` run waits as long as docs-test. If there is no
+        difference to follow, there is no run.
         """
         started = time.monotonic()
         pages = [mutant for mutant in mutants if mutant.scope == "page"]
@@ -233,7 +234,7 @@ class Bench:
         return MutantResult(bool(reason), f"{flavour}", reason, time.monotonic() - started)
 
     def way(self, own: Guide, flavour: str) -> list[Block | tuple[object, ...]]:
-        """What a run through the guide does: of a block that is not executed here, only why."""
+        """Return what a run does; for a block that is not executed here, only the reason."""
         excepted = (self.scratch / f"{flavour}-excepted").read_text().split("\n")
         return [
             (block.id, block.kind, block.reason, block.since, block.needs, block.images)
@@ -243,8 +244,11 @@ class Bench:
         ]
 
     def stand(self, flavour: str, offset: int) -> SharedStack:
-        """Follow the unmutated guide to where its services run, and let them; UserError if not."""
-        # What was stopped, as the server for the backup, must run again.
+        """Follow the unmutated guide until its services run, and leave them.
+
+        UserError if it fails.
+        """
+        # What was stopped, such as the server for the backup, must run again.
         own = self.guide.of(flavour)
         restarted = [block.name or "" for block in own if "restarts" in block.roles]
         blocks = part(self.guide, flavour, "early", 0, installed=True, names=restarted)
@@ -262,7 +266,7 @@ class Bench:
         return left_by(runner)
 
     def checks_aside(self, mutants: Sequence[Mutant], flavour: str) -> list[Check]:
-        """The checks that work aside of what the mutants concern, or of all if there are none.
+        """Return the checks aside about what the mutants concern, or all if there are no mutants.
 
         Those before the first service are asked on the way there.
         """
@@ -273,9 +277,9 @@ class Bench:
         return [check for check in dict.fromkeys(checks) if check in self.registry.aside]
 
     def look(self, mutants: Sequence[Mutant], shared: SharedStack) -> MutantResult:
-        """What commands that only ask, and the checks aside, say of a stack that stands.
+        """Judge the mutants by commands that only ask and by the checks aside, on a shared stack.
 
-        One that was kept waiting says nothing: a run will tell.
+        A check that had to wait too long says nothing; a run will tell.
         """
         started = time.monotonic()
         own = mutated(self.guide, mutants)
@@ -288,8 +292,8 @@ class Bench:
     def problems_aside(
         self, own: Guide, mutants: Sequence[Mutant], shared: SharedStack
     ) -> Iterator[str]:
-        """What the mutants' commands, or all without mutants, and the checks aside say."""
-        # Blocks that have changed places may do anything in the name of a question.
+        """Yield the objections of the checks aside and of the mutants' commands."""
+        # Blocks that have changed places may do anything where a question is expected.
         single = [mutant for mutant in mutants if len({place for place, _ in mutant.edits}) == 1]
         changed = {block.id for mutant in single for block in self.blocks_of(mutant)}
         asked = [block for block in own.blocks if block.id in changed or not mutants]
@@ -303,7 +307,7 @@ class Bench:
         if problem:
             yield problem
         for check in self.checks_aside(mutants, shared.flavour):
-            # Each has files of its own: what a faulty script leaves behind disturbs no other.
+            # Each has files of its own, so what a faulty script leaves behind disturbs no other.
             try:
                 with shared.beside(self.project, own) as place:
                     place.outputs |= heard
@@ -312,13 +316,13 @@ class Bench:
                 yield denial(check, error)
 
     def runner(self, own: Guide, site: Site, registry: Registry, timeout: float) -> Runner:
-        """A runner; its tools have spoken before."""
+        """Return a runner whose tools have been asked before."""
         silent = self.project.findings_of(Guide([]), registry, ())
         version = self.project.version
         return Runner(own, site, registry, silent, version=version, timeout=timeout)
 
     def concerned(self, mutants: Sequence[Mutant]) -> set[str]:
-        """The names of the blocks that the mutants change, or whose text names a changed file."""
+        """Return the names of the blocks that the mutants change, or that name a changed file."""
         changed = [block for mutant in mutants for block in self.blocks_of(mutant)]
         files = {block.target for block in changed if block.kind == "file" and block.target}
         return {
@@ -328,12 +332,15 @@ class Bench:
         }
 
     def is_near(self, mutants: Sequence[Mutant]) -> bool:
-        """Are they of scripts and commands? A service or a setting may be missed anywhere."""
+        """Return whether all are of scripts or commands.
+
+        Anything may miss a service or a setting.
+        """
         near = (mutant.place.endswith(".sh") or mutant.scope == "block" for mutant in mutants)
         return bool(mutants) and all(near)
 
     def first_concerned(self, mutants: Sequence[Mutant], flavour: str) -> int:
-        """How many blocks of the beginning are as they were, before the first that is not."""
+        """Return how many blocks of the beginning come before the first that has changed."""
         changed = {block.id for mutant in mutants for block in self.blocks_of(mutant)}
         beginning = [block.id for block in beginning_of(self.guide, flavour)]
         numbers = [number for number, block in enumerate(beginning) if block in changed]
@@ -349,7 +356,7 @@ class Bench:
 
     @contextmanager
     def site(self, flavour: str, start: int, installed: bool) -> Iterator[Site]:
-        """A fresh folder, with what so many blocks have made and perhaps what is installed."""
+        """Give a fresh folder with what the first ``start`` blocks made; perhaps with packages."""
         site = self.project.prepare(flavour, self.free_offset(flavour))
         try:
             if start:
@@ -361,16 +368,16 @@ class Bench:
             site.remove()
 
     def free_offset(self, flavour: str) -> int:
-        """This worker's ports, once the last runner's services have let them go."""
+        """Return this worker's ports, once the services of the last runner have released them."""
         deadline = time.monotonic() + self.project.limits(flavour).wait
         while not all(map(is_free, self.project.ports(flavour, self.offset))):
             if time.monotonic() > deadline:
-                raise UserError(f"the ports at offset {self.offset} are not free any more")
+                raise UserError(f"the ports at offset {self.offset} are still not free")
             time.sleep(0.1)
         return self.offset
 
     def see(self, flavour: str) -> Seen:
-        """Follow the unmutated guide, which must pass; keep what the others begin with.
+        """Follow the unmutated guide, which must pass; keep what the others start with.
 
         Raises UserError for a block that fails.
         """
@@ -392,7 +399,7 @@ class Bench:
         copy_files(kept, folder, [self.project.installed])
 
     def see_each(self, runner: Runner, flavour: str, beginning: int) -> None:
-        """Reach each block; keep the folder as it is after each of so many at the beginning."""
+        """Reach each block; keep the folder as it is after each block of the beginning."""
         for block in runner.blocks:
             outcome = runner.reach(block)
             if outcome.fails:
@@ -403,7 +410,7 @@ class Bench:
 
 
 def failure(runner: Runner, seconds: int) -> str:
-    """Why the first block fails that does; empty if none does. Ends all that was started."""
+    """Return why the first failing block fails; empty if none does. End all that was started."""
     try:
         with limited(seconds):
             reached = (runner.reach(block) for block in runner.blocks)
@@ -411,7 +418,7 @@ def failure(runner: Runner, seconds: int) -> str:
         return f"{failed.block.id}: {failed.reason}" if failed else ""
     except TimeoutError:
         return f"{runner.blocks[len(runner.outcomes)].id}: no end within {seconds} s"
-    except Exception as error:  # what docs-test itself stumbles over fails it as well
+    except Exception as error:  # an error within docs-test itself is a failure as well
         return f"{runner.blocks[len(runner.outcomes)].id}: {type(error).__name__}: {error}"
     finally:
         runner.close(gently=False)
@@ -434,14 +441,14 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def beginning_of(own: Guide, flavour: str) -> list[Block]:
-    """The blocks before the page where the first service is started."""
+    """Return the blocks before the page where the first service is started."""
     blocks = own.of(flavour)
     start = next((block.page for block in blocks if "starts" in block.roles), None)
     return list(takewhile(lambda block: block.page != start, blocks))
 
 
 def near(names: Collection[str], blocks: list[Block]) -> list[Block]:
-    """The blocks up to a little behind the last of these names."""
+    """Return the blocks up to a little after the last of these names."""
     numbers = [number for number, block in enumerate(blocks) if block.name in names]
     last = max(numbers, default=0)
     return blocks[:last] + with_next_commands(blocks[last:])
@@ -455,9 +462,9 @@ def part(
     installed: bool,
     names: Collection[str] = (),
 ) -> list[Block]:
-    """The blocks to follow, from the beginning's ``start`` on; nothing is ``installed`` twice.
+    """Return the blocks to follow, from ``start`` in the beginning on; install nothing twice.
 
-    An early part has of the late blocks those of these ``names``.
+    An early part contains only those of the late blocks that have one of these ``names``.
     """
     beginning = beginning_of(own, flavour)
     rest = own.of(flavour)[len(beginning) :]
@@ -476,18 +483,18 @@ def part(
 
 
 def with_next_commands(blocks: list[Block]) -> list[Block]:
-    """The blocks up to the second command: a script is made executable, then run."""
+    """Return the blocks up to the second command: a script is made executable, then run."""
     commands = [number for number, block in enumerate(blocks) if block.kind == "command"]
     return blocks[: commands[1] + 1] if len(commands) > 1 else blocks
 
 
 def installing(own: Guide, flavour: str) -> list[Block]:
-    """What installs the programs of the flavour."""
+    """Return what installs the programs of the flavour."""
     return [block for block in own.of(flavour) if "installs" in block.roles]
 
 
 def install(project: Project, own: Guide, flavour: str, output: Path) -> Path:
-    """The virtual environment that the guide's own commands make, once; UserError if one fails."""
+    """Make the virtual environment with the guide's own commands, once; UserError if one fails."""
     blocks = installing(own, flavour)
     commands = "".join(block.text for block in blocks)
     needed = named_in(commands, own.files())
@@ -505,7 +512,7 @@ def install(project: Project, own: Guide, flavour: str, output: Path) -> Path:
             result = shell.run(render_command(block, {}, {}))
             if result.problem:
                 raise UserError(f"{failure_message(block, result)}\n{result.output[-2000:]}")
-    # Its packages unpack programs at their first use.
+    # Its packages unpack programs when they are first used.
     project.share(folder)
     (folder / "complete").touch()
     return folder / project.installed

@@ -1,4 +1,4 @@
-"""Which lines of the guide a branch has touched, as git tells."""
+"""Find the lines of the guide that a branch has touched, with git."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Touched = dict[str, set[int]]
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """What git prints; nothing if it fails."""
+    """Return what git prints; None if it fails."""
     done = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
     )
@@ -26,7 +26,10 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def base_of(root: Path, reference: str = "") -> str:
-    """The commit to compare with: the reference, where the branch left main, or the one before."""
+    """Return the commit to compare with.
+
+    It is the reference, the commit where the branch left main, or the previous commit.
+    """
     if reference:
         return merge_base(root, reference) or fail(f"git knows no '{reference}' here")
     head = git(root, "rev-parse", "HEAD")
@@ -38,14 +41,12 @@ def base_of(root: Path, reference: str = "") -> str:
     return (
         before.strip()
         if before
-        else fail(
-            "git knows no earlier commit: name one by --base, or fetch the history that is missing"
-        )
+        else fail("git knows no earlier commit: name one with --base, or fetch the missing history")
     )
 
 
 def merge_base(root: Path, reference: str) -> str:
-    """Where this branch left the reference; empty if git does not know it."""
+    """Return where this branch left the reference; empty if git does not know it."""
     return (git(root, "merge-base", "HEAD", reference) or "").strip()
 
 
@@ -55,7 +56,7 @@ def fail(message: str) -> str:
 
 
 def touched(root: Path, base: str) -> Touched:
-    """The lines of docs/ and deploy/ that differ from the base, as they are numbered now."""
+    """Return the lines of docs/ and deploy/ that differ from the base, by their present numbers."""
     diff = git(root, "diff", "--unified=0", "--no-color", "--no-ext-diff", base, "--",
                "docs", "deploy")  # fmt: skip
     if diff is None:
@@ -64,7 +65,7 @@ def touched(root: Path, base: str) -> Touched:
 
 
 def parse(diff: str) -> Touched:
-    """The added lines of each file in a diff without context."""
+    """Return the added lines of each file in a diff without context."""
     lines: Touched = defaultdict(set)
     file = ""
     for line in diff.splitlines():
@@ -77,7 +78,7 @@ def parse(diff: str) -> Touched:
 
 
 def concerned(mutants: list[Mutant], lines: Touched) -> list[Mutant]:
-    """The mutants of these lines."""
+    """Return the mutants of these lines."""
     return [
         mutant
         for mutant in mutants

@@ -1,4 +1,4 @@
-"""The command that plants faults into a guide; a project's own script gives it its subject."""
+"""The command that plants faults in a guide; a project's own script passes in its subject."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ from guidewalk.mutants.score import WANTED, WHOLE, Report, Row
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 
-# Walks wait more than they work.
+# Runs wait more than they work.
 JOBS = 4
 INTERRUPTED = 130
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """What the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="nox -s docs-mutants --", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="which of several faults of a kind")
-    parser.add_argument("--flavour", default=ALL, help="follow this flavour alone")
-    parser.add_argument("--changed", action="store_true", help="only what the branch touched")
-    parser.add_argument("--base", default="", help="what the branch is compared with")
-    parser.add_argument("--at-most", type=int, help="so many of them, drawn by the seed")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="which fault to draw where there are several of a kind"
+    )
+    parser.add_argument("--flavour", default=ALL, help="follow only this flavour")
+    parser.add_argument("--changed", action="store_true", help="only what the branch has touched")
+    parser.add_argument("--base", default="", help="the commit to compare the branch with")
+    parser.add_argument("--at-most", type=int, help="try only so many, drawn with the seed")
     parser.add_argument("-k", dest="word", default="", help="only mutants with this in their title")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="runs at the same time")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="how many runs at the same time")
     parser.add_argument(
         "--only-survivors", action="store_true",
-        help="try again what has survived in any earlier state; what was killed counts as it was",
+        help="try again what survived in any earlier state; what was killed then counts as killed",
     )  # fmt: skip
     return parser.parse_args(arguments)
 
@@ -60,18 +62,18 @@ class Subject:
 
 
 def main(subject: Subject, arguments: list[str]) -> int:
-    """Run it; the exit status is 0 if enough was killed and no reason is stale."""
+    """Run the command; return 0 if enough mutants were killed and no reason is stale."""
     try:
         return run(subject, options(arguments))
     except UserError as error:
         return complain([str(error)])
     except KeyboardInterrupt:
-        print("docs-mutants: interrupted; run it again to go on", file=sys.stderr)
+        print("docs-mutants: interrupted; run it again to continue", file=sys.stderr)
         return INTERRUPTED
 
 
 def run(subject: Subject, asked: argparse.Namespace) -> int:
-    """Try the mutants that are asked for, and report."""
+    """Try the requested mutants, and report."""
     output = subject.root / "build" / "docs-mutants"
     started = datetime.now(UTC)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -94,7 +96,7 @@ def run(subject: Subject, asked: argparse.Namespace) -> int:
     if asked.only_survivors:
         earlier = kept.known(of_any_state=True)
         known = {key: verdict for key, verdict in earlier.items() if verdict.killed} | known
-        notes.append("What was killed in an earlier state of the guide counts as it was.")
+        notes.append("What was killed in an earlier state of the guide counts as killed.")
     left = [mutant for mutant in mutants if mutant.key not in known]
     say(f"docs-mutants: {len(mutants)} mutants ({scope}), {len(left)} to try")
     todo = Plan(
@@ -117,7 +119,7 @@ def run(subject: Subject, asked: argparse.Namespace) -> int:
 
 
 def usable(subject: Subject, flavour: str) -> tuple[tuple[str, ...], list[str]]:
-    """The flavours to follow, and a note for each that cannot be."""
+    """Return the flavours to follow, and a note for each that cannot be followed."""
     every = config_of(subject.root).flavours
     problems = {one: subject.project.problem(one) for one in chosen(flavour, every)}
     notes = [f"The {one} flavour was not followed: {why}." for one, why in problems.items() if why]
@@ -127,7 +129,7 @@ def usable(subject: Subject, flavour: str) -> tuple[tuple[str, ...], list[str]]:
 def selected(
     mutants: list[Mutant], asked: argparse.Namespace, root: Path
 ) -> tuple[list[Mutant], str]:
-    """The mutants to try, and which these are, in words."""
+    """Return the mutants to try, and a description of the selection."""
     scope = WHOLE
     if asked.changed:
         base = changed.base_of(root, asked.base)
@@ -145,7 +147,7 @@ def selected(
 
 
 def judge(found: Report, stale: list[str]) -> int:
-    """The exit status, with what is wrong on stderr."""
+    """Print what is wrong on stderr; return the exit status."""
     problems = [*stale, *(f"stale: it is killed ({row.verdict.reason.splitlines()[0]}): "
                           f"{row.mutant.title}" for row in found.stale)]  # fmt: skip
     if found.score < WANTED:
@@ -154,7 +156,7 @@ def judge(found: Report, stale: list[str]) -> int:
 
 
 def complain(problems: list[str]) -> int:
-    """The exit status, with what is wrong on stderr."""
+    """Print what is wrong on stderr; return the exit status."""
     for problem in problems:
         print(f"docs-mutants: {problem}", file=sys.stderr)
     return 1 if problems else 0

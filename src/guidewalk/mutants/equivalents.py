@@ -1,8 +1,8 @@
 """Mutants that change nothing that matters, each with the reason why: ``equivalents.toml``.
 
-An entry names the place (a file or the id of a block), the line as it stands there, and if not all
-mutants of that line are meant the operator and what the line becomes. ``flavour`` confines it to
-runs of that flavour alone: what only the other flavour uses.
+An entry names the place (a file or the id of a block) and the line as it is there. If it does not
+mean all mutants of that line, it also names the operator and what the line becomes. ``flavour``
+confines it to runs of only that flavour, for what only the other flavour uses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REQUIRED = {"place", "line", "reason"}
 
 @dataclass(frozen=True)
 class Entry:
-    """Which mutants are equivalent, and why. ``place`` may hold wildcards."""
+    """Which mutants are equivalent, and why; ``place`` may contain wildcards."""
 
     place: str
     line: str
@@ -32,7 +32,7 @@ class Entry:
     flavour: str = ""
 
     def covers(self, mutant: Mutant) -> bool:
-        """Is the mutant one of these?"""
+        """Return whether the mutant is one of these."""
         return (
             fnmatchcase(mutant.place, self.place)
             and self.line == flat(mutant.original)
@@ -46,7 +46,7 @@ class Entry:
 
 
 def load(path: Path) -> list[Entry]:
-    """The entries of the file; UserError for one that is incomplete."""
+    """Return the entries of the file; UserError for one that is incomplete."""
     try:
         rows = tomllib.loads(path.read_text()).get("equivalent", [])
     except tomllib.TOMLDecodeError as error:
@@ -61,18 +61,18 @@ def load(path: Path) -> list[Entry]:
 
 
 def applicable(entries: Iterable[Entry], flavours: tuple[str, ...]) -> list[Entry]:
-    """The entries that hold when these flavours are tried together."""
+    """Return the entries that apply when these flavours are tried together."""
     alone = flavours[0] if len(flavours) == 1 else ""
     return [entry for entry in entries if entry.flavour in ("", alone)]
 
 
 def reason_for(mutant: Mutant, entries: Iterable[Entry]) -> str:
-    """Why the mutant is equivalent; empty if nothing says so."""
+    """Return why the mutant is equivalent; empty if no entry says so."""
     return next((entry.reason for entry in entries if entry.covers(mutant)), "")
 
 
 def without_mutant(entries: Iterable[Entry], every: list[Mutant]) -> Iterator[str]:
-    """The entries that cover no mutant any more."""
+    """Yield the entries that cover no mutant any more."""
     for entry in entries:
         if not any(entry.covers(mutant) for mutant in every):
             yield f"stale: there is no such mutant any more: {entry}"

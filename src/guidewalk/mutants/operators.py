@@ -1,7 +1,7 @@
-"""The faults that can be planted into a text, by its language: what a tired author gets wrong.
+"""The faults that can be planted in a text, by its language: what a tired author gets wrong.
 
-Comments and blank lines change no behaviour, and neither does the wording of a script's own
-messages: none of them is touched, but for the files that a message names.
+Comments, blank lines and the wording of a script's own messages change no behaviour. They are not
+touched, except for the files that a message names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-# What begins a comment.
+# What starts a comment.
 COMMENTS = {
     "bash": ("#",),
     "env": ("#",),
@@ -35,7 +35,7 @@ KEYWORDS = {
 }  # fmt: skip
 WORDING = ("word", "switch")
 MESSAGE = re.compile(r"\b(echo|printf|fail)\b")
-# A line that is one whole command, and may change places with the next.
+# A line that is one whole command can change places with the next.
 NO_COMMAND = re.compile(
     r"^\s*(?:[\w\[\]]+\+?=|local\b|if\b|then\b|else\b|elif\b|fi\b|for\b|while\b|until\b|do\b|done\b"
     r"|\w+ = |case\b|esac\b|return\b|exit\b|[\[\"{}()*;&|]"
@@ -45,9 +45,9 @@ NO_COMMAND = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """Some lines of a text, counted from 0, that give way to others.
+    """Some lines of a text, counted from 0, that are replaced with others.
 
-    ``operator`` is the kind of fault, ``token`` what of the first line it concerns.
+    ``operator`` is the kind of fault, ``token`` the part of the first line that it concerns.
     """
 
     operator: str
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of token, and what becomes of one; nothing, if it is to stay."""
+    """One kind of token, and its replacement; None keeps it."""
 
     operator: str
     pattern: re.Pattern[str]
@@ -68,7 +68,7 @@ class Kind:
 
 
 def changes(text: str, language: str) -> list[Change]:
-    """Every fault that can be planted into the text, in the order of its lines."""
+    """Return every fault that can be planted in the text, in the order of its lines."""
     lines = text.split("\n")
     found: list[Change] = []
     for number, line in enumerate(lines):
@@ -83,7 +83,7 @@ def changes(text: str, language: str) -> list[Change]:
 
 
 def is_code(line: str, number: int, language: str) -> bool:
-    """Does the line change any behaviour? The one that names a script's interpreter does."""
+    """Return whether the line changes any behaviour, as that naming a script's interpreter does."""
     bare = line.strip()
     if number == 0 and bare.startswith("#!"):
         return True
@@ -91,14 +91,14 @@ def is_code(line: str, number: int, language: str) -> bool:
 
 
 def differs(change: Change, lines: list[str]) -> bool:
-    """Does it change anything?"""
+    """Return whether it changes anything."""
     return list(change.lines) != lines[change.start : change.start + change.count]
 
 
 def line_changes(line: str, language: str) -> Iterator[tuple[str, str, str]]:
-    """Operator, token and changed line of every fault within the line.
+    """Yield operator, token and changed line of every fault within the line.
 
-    A part of the line that one kind has recognised is left alone by those after it.
+    A part of the line that one kind has recognised is left alone by later kinds.
     """
     taken = [False] * len(line)
     for kind in KINDS:
@@ -118,18 +118,18 @@ def line_changes(line: str, language: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_wording(line: str, language: str) -> bool:
-    """Is the line a message to people?"""
+    """Return whether the line is a message to people."""
     return language in SHELL and bool(MESSAGE.search(line))
 
 
 def put(match: re.Match[str], text: str) -> str:
-    """The whole line with the match's group replaced."""
+    """Return the whole line with the match's group replaced."""
     start, end = match.span(1 if match.re.groups else 0)
     return match.string[:start] + text + match.string[end:]
 
 
 def without_flag(match: re.Match[str]) -> str | None:
-    """The whole line without the option and its value; nothing if it would be an empty item."""
+    """Return the line without the option and its value; None if it would be an empty item."""
     line = match.string
     rest = re.match(r'="[^"]*"|=[^\s,"\')\]]+', line[match.end(1) :])
     changed = cut(line, match.start(1), match.end(1) + (rest.end() if rest else 0))
@@ -137,12 +137,12 @@ def without_flag(match: re.Match[str]) -> str | None:
 
 
 def dropped(match: re.Match[str]) -> str:
-    """The whole line without the match, and without what had separated it from the next."""
+    """Return the line without the match and the separator after it."""
     return cut(match.string, *match.span(1))
 
 
 def cut(line: str, start: int, end: int) -> str:
-    """The line without this part and one separator beside it."""
+    """Return the line without this part and one separator beside it."""
     before, after = line[:start], line[end:]
     if after[:2] == ", ":
         return before + after[2:]
@@ -154,9 +154,9 @@ def cut(line: str, start: int, end: int) -> str:
 
 
 def misspelt(match: re.Match[str]) -> str | None:
-    """The whole line with an x behind the token, or before the ending of a file.
+    """Return the line with an x after the token, or before the extension of a file.
 
-    A device gives way to another: nothing may be written beside it.
+    A device is replaced with another, because nothing may be written beside it.
     """
     token = match[1 if match.re.groups else 0]
     if token == "/dev/null":
@@ -169,20 +169,20 @@ def misspelt(match: re.Match[str]) -> str | None:
 
 
 def enlarged(match: re.Match[str]) -> str:
-    """The whole line with another number, larger by an order of magnitude at least."""
+    """Return the line with another number, larger by at least an order of magnitude."""
     digits = match[1]
     return put(match, "1" if digits == "0" else f"1{digits}" if digits[0] != "0" else "11")
 
 
 def readdressed(match: re.Match[str]) -> str:
-    """The whole line with an address that is open to others, closed to them, or the next one."""
+    """Return the line with an address that is open to others, closed to them, or the next one."""
     address = match[1]
     head, _, last = address.rpartition(".")
     return put(match, ADDRESSES.get(address) or f"{head}.{int(last) + 1}")
 
 
 def negated(match: re.Match[str]) -> str:
-    """The whole line with the condition turned round."""
+    """Return the line with the condition negated."""
     opposite = {"=": "!=", "||": "&&", "-e": "! -e", "-f": "! -f", "-d": "! -d"}
     return put(match, opposite.get(match[1], f"{match[1]} !"))
 
@@ -190,11 +190,11 @@ def negated(match: re.Match[str]) -> str:
 def kind(
     operator: str, pattern: str, replace: Callable[[re.Match[str]], str | None], *languages: str
 ) -> Kind:
-    """A kind of token, in these languages or in all."""
+    """Return a kind of token, in these languages or in all."""
     return Kind(operator, re.compile(pattern), replace, languages or tuple(COMMENTS))
 
 
-# In this order; what an earlier kind has recognised is no other's.
+# In this order; what an earlier kind has recognised is left alone by later kinds.
 KINDS = (
     kind("mode", r"(?:chmod (?:= )?|umask )(\d+)", lambda m: put(m, MODES[m[1]]), "bash", "ini"),
     kind("cipher", r"\b((?:TLS|ECDHE)[-_+][A-Z0-9_+-]+)\b", dropped, "env", "nginx"),
@@ -223,7 +223,7 @@ KINDS = (
 
 
 def swaps(lines: list[str], language: str) -> list[Change]:
-    """Two commands that follow each other, in the wrong order."""
+    """Return pairs of successive commands in the wrong order."""
     if language != "bash":
         return []
     return [
@@ -236,18 +236,18 @@ def swaps(lines: list[str], language: str) -> list[Change]:
 
 
 def is_command(line: str) -> bool:
-    """Is the line a command of its own?"""
+    """Return whether the line is a command of its own."""
     bare = line.strip()
     return bool(bare) and not bare.startswith("#") and not NO_COMMAND.match(line.rstrip())
 
 
 def indent(line: str) -> int:
-    """How far the line is indented."""
+    """Return how far the line is indented."""
     return len(line) - len(line.lstrip())
 
 
 def healthchecks(lines: list[str], language: str) -> list[Change]:
-    """Healthchecks that are content with anything."""
+    """Return healthchecks that accept anything."""
     if language != "yaml":
         return []
     found = []

@@ -1,4 +1,4 @@
-"""The faults that can be planted into a page's markup: tags and options of blocks, and marks."""
+"""The faults that can be planted in a page's markup: tags and options of blocks, and marks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OPTIONS = {
 
 
 def changes(text: str) -> list[Change]:
-    """Every fault that can be planted into the page's markup."""
+    """Return every fault that can be planted in the page's markup."""
     return list(found(text.split("\n")))
 
 
 def found(lines: list[str]) -> Iterator[Change]:
-    """The faults, line by line; options count only behind the directive of a block."""
+    """Yield the faults, line by line; options count only after the directive of a block."""
     in_block = False
     for number, line in enumerate(lines):
         if directive := DIRECTIVE.match(line):
@@ -51,7 +51,7 @@ def found(lines: list[str]) -> Iterator[Change]:
 
 
 def of_option(line: str, number: int, option: re.Match[str]) -> Iterator[Change]:
-    """An option left out or, if it says a language, misspelt."""
+    """Yield an option left out or, if it names a language, misspelt."""
     operator = OPTIONS.get(option[1])
     if operator == "language":
         value = option[2] or ""
@@ -61,7 +61,7 @@ def of_option(line: str, number: int, option: re.Match[str]) -> Iterator[Change]
 
 
 def misspelt(word: str) -> str:
-    """The word with its second and third letters swapped, or doubled if they are the same."""
+    """Return the word with its second and third letters swapped; doubled if they are the same."""
     if word[1] == word[2]:
         return word[:2] + word[1:]
     return word[0] + word[2] + word[1] + word[3:]

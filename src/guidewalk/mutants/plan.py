@@ -18,11 +18,11 @@ from guidewalk.mutants import pages
 from guidewalk.mutants.operators import Change, changes
 
 LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
-# How long a line of code is in a title.
+# The maximum length of a line of code in a title.
 LENGTH = 100
-# The operator of what is planted to see that nothing but a fault is noticed.
+# The operator of what is planted to check that only faults are noticed.
 CONTROL = "control"
-# Kinds of blocks whose own text is part of what docs-test follows; files are artifacts.
+# The kinds of blocks whose own text is part of what docs-test follows; files are artifacts.
 OWN_TEXT = ("command", "output", "message", "exception")
 
 
@@ -30,8 +30,8 @@ OWN_TEXT = ("command", "output", "message", "exception")
 class Mutant:
     """One fault: changes of one text, or of two that are swapped.
 
-    ``place`` is the file of an artifact or a page, or else the id of a block; ``edits`` are the
-    changes by place; ``line`` is where a reader finds it, in ``source``.
+    ``place`` is the file of an artifact or a page, or else the id of a block. ``edits`` are the
+    changes by place. ``line`` is where a reader finds the fault, in ``source``.
     """
 
     scope: str
@@ -55,18 +55,18 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """A digest of the fault that does not depend on where in its file it is."""
+        """A digest of the fault that does not depend on its line number."""
         parts = (self.scope, self.place, self.operator, self.token, self.original, self.becomes)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def flat(text: str) -> str:
-    """The lines without indentation, in one."""
+    """Return the lines without indentation, joined."""
     return " / ".join(line.strip() for line in text.splitlines())
 
 
 def around_change(was: str, now: str) -> tuple[str, str]:
-    """Both texts, no longer than a line of a report, with where they begin to differ."""
+    """Return both texts around their first difference, no longer than a line of a report."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
     same = len(list(pairs))
     start = max(0, same - LENGTH // 2) if len(was) > LENGTH else 0
@@ -74,31 +74,31 @@ def around_change(was: str, now: str) -> tuple[str, str]:
 
 
 def shortened(text: str, start: int) -> str:
-    """The text from there on, as far as fits."""
+    """Return the text from there on, as far as it fits."""
     end = start + LENGTH
     return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def candidates(guide: Guide, docs: Path) -> list[Mutant]:
-    """Every mutant that there can be, in the order of the guide; each once."""
+    """Return every possible mutant once, in the order of the guide."""
     every = [*of_artifacts(guide), *of_blocks(guide), *of_swapped_blocks(guide)]
     every += of_pages(docs)
     return list({mutant.key: mutant for mutant in every}.values())
 
 
 def chosen(every: Iterable[Mutant], seed: int) -> list[Mutant]:
-    """One mutant for each line and operator, drawn from those that there are."""
+    """Return one mutant for each line and operator, drawn from the possible ones."""
     groups: dict[tuple[str, int, str], list[Mutant]] = defaultdict(list)
     for mutant in every:
         groups[mutant.place, mutant.edits[0][1].start, mutant.operator].append(mutant)
     return [
-        random.Random(f"{seed} {group[0].key}").choice(group)  # one draw moves no other
+        random.Random(f"{seed} {group[0].key}").choice(group)  # one draw does not affect the others
         for group in groups.values()
     ]
 
 
 def controls(mutants: Iterable[Mutant]) -> list[Mutant]:
-    """A fault that changes nothing in each place of these: what kills one would kill any."""
+    """Return a change without effect in each place of these: what kills one would kill any."""
     places = {mutant.place: mutant for mutant in mutants}
     return [
         replace(
@@ -110,9 +110,9 @@ def controls(mutants: Iterable[Mutant]) -> list[Mutant]:
 
 
 def of_artifacts(guide: Guide) -> Iterator[Mutant]:
-    """The mutants of the files that the guide shows whole."""
+    """Yield the mutants of the files that the guide shows whole."""
     for name, block in guide.files().items():
-        if "locked" in block.roles:  # it is compared whole with what it is a part of
+        if "locked" in block.roles:  # it is compared as a whole with what it is a part of
             continue
         shown = [each for each in guide.blocks if each.target == name]
         flavours = tuple(dict.fromkeys(one for each in shown for one in each.flavours))
@@ -122,7 +122,7 @@ def of_artifacts(guide: Guide) -> Iterator[Mutant]:
 
 
 def of_blocks(guide: Guide) -> Iterator[Mutant]:
-    """The mutants of commands and of what they are said to print."""
+    """Yield the mutants of commands and of their stated output."""
     for block in guide.blocks:
         if block.kind in OWN_TEXT and not block.file:
             yield from of_text(
@@ -140,7 +140,7 @@ def of_text(
     language: str,
     flavours: tuple[str, ...],
 ) -> Iterator[Mutant]:
-    """The mutants of one text, whose first line has this number in its source."""
+    """Yield the mutants of one text, whose first line has this number in its source."""
     lines = text.split("\n")
     for change in changes(text, language):
         before = lines[change.start : change.start + change.count]
@@ -155,7 +155,7 @@ def of_text(
 
 
 def of_swapped_blocks(guide: Guide) -> Iterator[Mutant]:
-    """Commands of one page that follow each other, in the wrong order."""
+    """Yield successive commands of one page in the wrong order."""
     last: dict[tuple[str, tuple[str, ...]], Block] = {}
     for block in guide.blocks:
         if block.kind != "command":
@@ -167,7 +167,7 @@ def of_swapped_blocks(guide: Guide) -> Iterator[Mutant]:
 
 
 def swapped(first: Block, second: Block) -> Mutant:
-    """The mutant in which the two blocks have each other's commands."""
+    """Return the mutant in which the two blocks have each other's commands."""
     edits = tuple(
         (
             one.id,
@@ -187,7 +187,7 @@ def swapped(first: Block, second: Block) -> Mutant:
 
 
 def of_pages(docs: Path) -> Iterator[Mutant]:
-    """The mutants of the pages' own markup."""
+    """Yield the mutants of the pages' own markup."""
     flavours = config_of(docs.parent).flavours
     for path in sorted(docs.glob("*.rst")):
         text = path.read_text()
@@ -204,7 +204,7 @@ def of_pages(docs: Path) -> Iterator[Mutant]:
 
 
 def context(lines: list[str], number: int) -> str:
-    """The directive to which an option belongs, to tell it from the same option elsewhere."""
+    """Return an option's directive, to distinguish it from the same option elsewhere."""
     for line in reversed(lines[:number]):
         if re.match(r"\.\. [\w-]+::", line.strip()):
             return f"{line.strip()} / "
@@ -212,7 +212,7 @@ def context(lines: list[str], number: int) -> str:
 
 
 def planted(lines: list[str], edits: Iterable[Change]) -> list[str]:
-    """The lines with all these changes, none of which touches the lines of another."""
+    """Return the lines with all these changes, none of which touches the lines of another."""
     result = list(lines)
     for change in sorted(edits, key=lambda change: change.start, reverse=True):
         result[change.start : change.start + change.count] = change.lines
@@ -220,7 +220,7 @@ def planted(lines: list[str], edits: Iterable[Change]) -> list[str]:
 
 
 def overlap(first: Mutant, second: Mutant) -> bool:
-    """Do both change the same line, or neighbours?"""
+    """Return whether both change the same line, or neighbouring lines."""
     return any(
         place == other and one.start <= two.start + two.count and two.start <= one.start + one.count
         for place, one in first.edits
@@ -229,7 +229,7 @@ def overlap(first: Mutant, second: Mutant) -> bool:
 
 
 def mutated(guide: Guide, mutants: Iterable[Mutant]) -> Guide:
-    """The guide with all these faults of artifacts and blocks."""
+    """Return the guide with all these faults of artifacts and blocks."""
     edits: dict[str, list[Change]] = defaultdict(list)
     for mutant in mutants:
         for place, change in mutant.edits:
@@ -238,7 +238,7 @@ def mutated(guide: Guide, mutants: Iterable[Mutant]) -> Guide:
 
 
 def with_edits(block: Block, edits: dict[str, list[Change]]) -> Block:
-    """The block with what is planted into it or into the file that it shows."""
+    """Return the block with what is planted in it or in the file that it shows."""
     if block.file in edits:
         moved = list(within(block, edits[block.file]))
     else:
@@ -249,7 +249,7 @@ def with_edits(block: Block, edits: dict[str, list[Change]]) -> Block:
 
 
 def within(block: Block, edits: Iterable[Change]) -> Iterator[Change]:
-    """The file's changes as changes of the part of it that the block shows."""
+    """Yield the file's changes as changes of the part that the block shows."""
     lines = block.text.split("\n")
     first = block.text_line - 1
     for change in edits:

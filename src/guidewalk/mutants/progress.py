@@ -1,4 +1,4 @@
-"""What the user sees meanwhile: live on a terminal, now and then a line elsewhere."""
+"""What the user sees during a run: a live view on a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guidewalk.console import say
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-# Seconds between two lines where no terminal shows a bar.
+# Seconds between two lines if no terminal shows a bar.
 PAUSE = 30.0
 
 
@@ -28,7 +28,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[None]:
-        """A part of the run that has so many steps; none is shown that has none."""
+        """A part of the run with so many steps; one without steps is not shown."""
         self.name, self.total, self.done, self.killed = name, total, 0, 0
         started = time.monotonic()
         self.told = started
@@ -53,12 +53,12 @@ class Stages:
         self.bar = None
 
     def state(self) -> str:
-        """How far this stage is."""
+        """Return how far this stage is."""
         killed = f", {self.killed} killed" if self.killed else ""
         return f"{self.done} of {self.total}{killed}"
 
     def step(self, steps: int = 1) -> None:
-        """So much more is done."""
+        """Count this many more steps as done."""
         self.done += steps
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=self.done)
@@ -67,9 +67,9 @@ class Stages:
             say(f"  {self.name:<24} {self.state()} ...")
 
     def count(self, killed: bool) -> None:
-        """One mutant has its result."""
+        """Count one mutant's result."""
         self.killed += killed
 
     def say(self, text: str) -> None:
-        """A remark."""
+        """Print a remark."""
         say(f"  {text}")

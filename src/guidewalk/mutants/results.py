@@ -1,7 +1,7 @@
-"""Results that outlive a run, so that the next one goes on where the last was ended.
+"""Results that outlive a run, so that the next one continues where the last one ended.
 
-A result holds for one fault in one state of the guide, its checks and what follows it. A kill
-holds whichever flavours were followed; that one survived holds for the same flavours alone.
+A result is valid for one fault in one state of the guide, its checks and what follows it. A kill is
+valid whichever flavours were followed; a survival is valid for the same flavours only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Results = dict[str, MutantResult]
 
 
 def state_of(root: Path) -> str:
-    """A digest of all that a result depends on beside the fault itself."""
+    """Return a digest of everything that a result depends on besides the fault itself."""
     total = hashlib.sha256()
     for path in sorted(path for path in sources(root) if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -27,7 +27,7 @@ def state_of(root: Path) -> str:
 
 
 def sources(root: Path) -> Iterator[Path]:
-    """Every file of the project that can change a result: all but what is built, or for people.
+    """Yield every file of the project that can change a result; none that is built or for people.
 
     The reasons of equivalent mutants change what a result means, not what it is.
     """
@@ -48,7 +48,7 @@ class Store:
         self.rows = read(path)
 
     def known(self, *, of_any_state: bool = False) -> Results:
-        """The results of this state, or the last of each mutant in any."""
+        """Return the results of this state, or the last one of each mutant in any state."""
         found: Results = {}
         for row in self.rows:
             verdict = MutantResult(**row["verdict"])  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ class Store:
 
 
 def read(path: Path) -> list[dict[str, object]]:
-    """The rows of the file; a last line that was not finished is left out."""
+    """Return the rows of the file; an unfinished last line is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

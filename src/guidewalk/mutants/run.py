@@ -1,4 +1,4 @@
-"""One run: which mutants are tried, in which order, by how many workers, and what came out."""
+"""One run: which mutants are tried, in which order, by how many workers, and the results."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from guidewalk.project import Project
 from guidewalk.registry import Registry
 from guidewalk.site import PREFIX, is_free
 
-# What probably survives is tried together, so many at once; a group that fails is halved.
+# So many mutants that will probably survive are tried together; a group that fails is halved.
 GROUP = 24
-# Beside so many runs, one that only time has ended is tried again with more of it.
+# For so many runs there is one worker that repeats runs that hit a time limit, with more time.
 WALKS_PER_PATIENT = 2
-# After so many the unmutated guide is tried, to see that nothing but their faults disturbs them.
+# After so many mutants the unmutated guide is tried, to see that only their faults disturb them.
 BATCH = 40
 
 # Each with its mutant; those without one follow the unmutated guide.
@@ -60,13 +60,13 @@ class Run:
         self.plan = plan
         self.store = store
         self.progress = progress
-        # What is known by a transcription alone so far, by key.
+        # What so far is known only by a transcription, by key.
         self.transcribed: Results = {}
         self.results = {m.key: known[m.key] for m in plan.mutants if m.key in known}
         self.seen: dict[str, Seen] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}mutants-"))
         (self.scratch / "runner").write_text(str(os.getpid()))
-        # Walks of both flavours, of the reader and of root, leave what others go on from.
+        # Runs of both flavours, of the reader and of root, leave what others continue from.
         plan.project.share(self.scratch)
         context = multiprocessing.get_context("forkserver")
         manager = context.Manager()
@@ -80,7 +80,7 @@ class Run:
         self.manager = manager
         given = (plan.project, plan.registry, plan.docs, plan.tests, self.scratch, offsets)
         self.pool = ProcessPoolExecutor(plan.jobs, context, bench.open_bench, given)
-        # Patient runs wait more than they work: others need not wait for them.
+        # Patient runs wait more than they work, so others need not wait for them.
         self.patient = ProcessPoolExecutor(patient, context, bench.open_bench, given)
 
     def __enter__(self) -> Run:
@@ -98,7 +98,7 @@ class Run:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def go(self) -> Results:
-        """Try all that has no result yet; UserError if the unmutated guide fails."""
+        """Try everything that has no result yet; UserError if the unmutated guide fails."""
         if self.missing():
             self.prepare()
             self.judge()
@@ -110,7 +110,7 @@ class Run:
         return self.results
 
     def missing(self) -> list[Mutant]:
-        """The mutants without a result."""
+        """Return the mutants without a result."""
         return [mutant for mutant in self.plan.mutants if mutant.key not in self.results]
 
     def conclude(self, mutant: Mutant, verdict: MutantResult) -> None:
@@ -120,7 +120,7 @@ class Run:
         self.progress.count(verdict.killed)
 
     def prepare(self) -> None:
-        """Install what the runs need, and see that the unmutated guide passes."""
+        """Install what the runs need, and check that the unmutated guide passes."""
         with self.progress.stage("unmutated guide", len(self.plan.flavours)):
             for flavour in self.plan.flavours:
                 if bench.installing(self.plan.guide, flavour):
@@ -134,7 +134,7 @@ class Run:
                 self.progress.step()
 
     def judge(self) -> None:
-        """Ask the tools and what needs no service; UserError if they mind the guide itself."""
+        """Ask the tools and what needs no service; UserError if they object to the guide itself."""
         todo = self.missing()
         with self.progress.stage("tools", len(todo)):
             self.take_kills(
@@ -145,32 +145,32 @@ class Run:
             )
 
     def weigh(self, todo: Sequence[Mutant]) -> None:
-        """Ask what the prose says of what nothing else has noticed."""
+        """Ask the prose about what nothing else has noticed."""
         with self.progress.stage("prose", len(todo)):
             self.take_kills({self.pool.submit(bench.weigh, mutant): mutant for mutant in todo})
 
     def take_kills(self, waiting: dict[Future[MutantResult | None], Mutant]) -> None:
-        """Keep the kills as they come; who has no verdict is tried further."""
+        """Keep the kills as they come; mutants without a verdict are tried further."""
         for future in done_ones(waiting):
             mutant, verdict = waiting[future], future.result()
             if mutant.operator == plans.CONTROL:
                 refuse_control(mutant, verdict)
                 continue
             if verdict and verdict.transcribed:
-                # Something that follows may notice what it does.
+                # A later stage may notice what it does.
                 self.transcribed[mutant.key] = verdict
             elif verdict:
                 self.conclude(mutant, verdict)
             self.progress.step()
 
     def seen_of(self, mutant: Mutant) -> dict[str, Seen]:
-        """What a stated output or message is compared with."""
+        """Return what a stated output or message is compared with."""
         stated = {block.id for block in self.plan.guide.blocks
                   if block.kind in ("output", "message")}  # fmt: skip
         return self.seen if mutant.place in stated else {}
 
     def begin(self) -> None:
-        """Follow the guide up to the first service, where that is what a mutant concerns."""
+        """Follow the guide up to the first service, for mutants of that part."""
         todo = [
             mutant
             for mutant in self.missing()
@@ -181,7 +181,7 @@ class Run:
             self.finish(self.try_each(everything, self.plan.flavours[0], "first"))
 
     def is_of_beginning(self, mutant: Mutant) -> bool:
-        """Is it of a command before the first service, or of a script that one runs?"""
+        """Return whether it is of a command before the first service, or of a script of one."""
         beginning = [
             block
             for block in bench.beginning_of(self.plan.guide, self.plan.flavours[0])
@@ -191,9 +191,9 @@ class Run:
         return any(place in places for place, _ in mutant.edits)
 
     def look(self, flavour: str) -> None:
-        """Ask the checks that work aside, all of them beside one stack.
+        """Ask the checks that work aside, all of them with one stack.
 
-        Kills count when the unmutated guide passes after them; UserError if it does not.
+        Kills count if the unmutated guide passes after them; UserError if it does not.
         """
         todo = [
             mutant
@@ -217,11 +217,11 @@ class Run:
                 shared.end(self.plan.project)
 
     def missing_in(self, flavour: str) -> list[Mutant]:
-        """The mutants of this flavour without a result."""
+        """Return the mutants of this flavour without a result."""
         return [mutant for mutant in self.missing() if flavour in mutant.flavours]
 
     def follow(self, flavour: str) -> None:
-        """Follow the guide: one by one what is probably killed, and in groups what is left."""
+        """Follow the guide: one by one with probable kills, and in groups with the rest."""
         todo = self.missing_in(flavour)
         single = [mutant for mutant in todo if not self.will_survive(mutant)]
         with self.progress.stage(f"services, {flavour}", len(single)):
@@ -231,7 +231,7 @@ class Run:
         with self.progress.stage(f"to the end, {flavour}", len(todo)):
             survivors = self.try_groups(todo, flavour)
             survivors += self.try_groups(self.finish(slow), flavour)
-        # What the prose says of a page's markup, the reading has asked.
+        # Reading a page has already asked the prose about its markup.
         self.weigh([mutant for mutant in survivors if mutant.scope != "page"])
         others = self.plan.flavours[self.plan.flavours.index(flavour) + 1 :]
         for mutant in survivors:
@@ -240,20 +240,20 @@ class Run:
                 self.conclude(mutant, self.transcribed.get(mutant.key, survived))
 
     def will_survive(self, mutant: Mutant) -> bool:
-        """Is it probable that the services notice nothing?"""
+        """Return whether the services will probably notice nothing."""
         if mutant.scope == "page":
             return False
         script = mutant.place.endswith(".sh") and self.is_of_beginning(mutant)
         return script or bool(reason_for(mutant, self.plan.entries))
 
     def try_each(self, mutants: Sequence[Mutant], flavour: str, extent: str) -> Walks:
-        """Follow the guide with one mutant at a time; those that time has ended go on, patiently.
+        """Follow the guide with one mutant at a time; repeat patiently those that hit a time limit.
 
-        Kills count when the unmutated guide has passed among them; UserError if it does not.
+        Kills count if the unmutated guide has passed among them; UserError if it has not.
         """
         slow: Walks = {}
         details = (flavour, extent, False)
-        # Before the services no run disturbs another.
+        # Before the services, runs do not disturb each other.
         control = extent != "first"
         batches = [
             self.submit(some, bench.follow, *details, control=control)
@@ -269,11 +269,11 @@ class Run:
     def try_patiently(
         self, mutants: Sequence[Mutant], flavour: str, extent: str
     ) -> Future[MutantResult]:
-        """Try them again, waiting for whatever there is to wait for as long as docs-test does."""
+        """Try them again, waiting as long as docs-test does."""
         return self.patient.submit(bench.follow, mutants, flavour, extent, True)
 
     def finish(self, slow: Walks) -> list[Mutant]:
-        """Keep the kills of the patient runs; the mutants that have survived them."""
+        """Keep the kills of the patient runs; return the mutants that have survived them."""
         found = self.collect(slow, steps=0)
         self.take(found)
         return [mutant for mutant, verdict in found if not verdict.killed]
@@ -291,16 +291,16 @@ class Run:
         *details: object,
         control: bool = True,
     ) -> Walks:
-        """The task with one of these mutants each, and as a control with the unmutated guide."""
+        """Submit the task for each of these mutants and, as a control, for the unmutated guide."""
         waiting: Walks = {self.pool.submit(task, [mutant], *details): mutant for mutant in mutants}
         if control:
             waiting[self.pool.submit(task, [], *details)] = None
         return waiting
 
     def collect(self, waiting: Walks, steps: int = 1) -> Found:
-        """What has become of these mutants in the end; UserError if the guide itself fails.
+        """Return the final results of these mutants; UserError if the guide itself fails.
 
-        Each is so many ``steps`` of the stage.
+        Each counts as so many ``steps`` of the stage.
         """
         found: Found = []
         for future in done_ones(waiting):
@@ -313,7 +313,7 @@ class Run:
         return found
 
     def try_groups(self, mutants: Sequence[Mutant], flavour: str) -> list[Mutant]:
-        """Follow the whole guide, with groups of what may well survive; the mutants that do."""
+        """Follow the whole guide with groups of probable survivors; return the survivors."""
         single = [mutant for mutant in mutants if not self.will_survive(mutant)]
         others = [mutant for mutant in mutants if mutant not in single]
         queue = deque([*([mutant] for mutant in single), *grouped(others, GROUP)])
@@ -339,7 +339,7 @@ class Run:
         return survivors
 
     def settle(self, group: list[Mutant], verdict: MutantResult) -> list[Mutant]:
-        """Keep the kill of a group of one; what is left of a group that has survived."""
+        """Keep the kill of a group of one; return the mutants of a group that has survived."""
         self.progress.step(len(group))
         if not verdict.killed:
             return group
@@ -348,7 +348,7 @@ class Run:
 
 
 def refuse_control(control: Mutant | None, verdict: MutantResult | None) -> None:
-    """Raise UserError if something is held against the guide as it is."""
+    """Raise UserError if there is an objection to the unmutated guide."""
     if verdict and verdict.killed:
         place = f", as of {control.place}" if control else ""
         raise UserError(
@@ -358,7 +358,7 @@ def refuse_control(control: Mutant | None, verdict: MutantResult | None) -> None
 
 
 def grouped(mutants: Iterable[Mutant], size: int) -> list[list[Mutant]]:
-    """The mutants in groups of which no two touch; pages, which are read anew, alone."""
+    """Return the mutants in groups of which no two touch; pages, which are read again, alone."""
     groups: list[list[Mutant]] = []
     for mutant in mutants:
         fitting = (
@@ -377,13 +377,13 @@ def grouped(mutants: Iterable[Mutant], size: int) -> list[list[Mutant]]:
 
 
 def batched(mutants: Sequence[Mutant], size: int) -> Iterator[Sequence[Mutant]]:
-    """The mutants by so many."""
+    """Yield the mutants in batches of this size."""
     for start in range(0, len(mutants), size):
         yield mutants[start : start + size]
 
 
 def done_ones[T](futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
-    """The futures as they end."""
+    """Yield the futures as they end."""
     left = set(futures)
     while left:
         finished, left = wait(left, return_when=FIRST_COMPLETED)
@@ -391,7 +391,7 @@ def done_ones[T](futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
 
 
 def separate_offsets(project: Project, count: int, flavours: tuple[str, ...]) -> list[int]:
-    """Offsets at which no two stacks share a port, and all ports are free now."""
+    """Return offsets at which no two stacks share a port, and all ports are free now."""
     chosen: list[int] = []
     taken: set[int] = set()
     for offset in range(1000, project.max_offset, 37):

@@ -15,12 +15,12 @@ from guidewalk.mutants.bench import MutantResult
 from guidewalk.mutants.plan import Mutant
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-# Killed by behaviour (a promise, a message, a running service), by a check that transcribes alone,
-# not at all, or with a reason why nothing can tell.
+# Killed by behaviour (a promise, a message, a running service), killed only by a check that
+# transcribes, not killed, or with a reason why nothing can tell.
 STATES = ("killed", "transcribed", "survived", "equivalent")
 # The scope of a run of all mutants.
 WHOLE = "the whole guide"
-# So much must be killed of what is not equivalent.
+# The share of the mutants that are not equivalent that must be killed.
 WANTED = 0.95
 NOT_MUTATED = (
     "Comments, blank lines and the wording of the scripts' own messages change no behaviour: "
@@ -52,7 +52,7 @@ class Report:
     def __init__(self, rows: list[Row], *, seed: int, flavours: tuple[str, ...], scope: str,
                  state: str, started: datetime, notes: list[str],
                  versions: dict[str, str]) -> None:  # fmt: skip
-        """Take the rows; ``scope`` says which mutants these are, ``notes`` what else to know."""
+        """Count the rows; ``scope`` describes the mutants, and ``notes`` are further remarks."""
         self.rows = rows
         self.state = state
         self.seed = seed
@@ -64,37 +64,40 @@ class Report:
         self.duration = (datetime.now(UTC) - started).total_seconds()
 
     def of(self, state: str) -> list[Row]:
-        """The rows of one state."""
+        """Return the rows of one state."""
         return [row for row in self.rows if row.state == state]
 
     @property
     def score(self) -> float:
-        """The share of those killed by behaviour among all that are not equivalent; 1 of none."""
+        """The share of mutants killed by behaviour among all that are not equivalent.
+
+        1 if there are none.
+        """
         killed = len(self.of("killed"))
         total = killed + len(self.of("transcribed")) + len(self.of("survived"))
         return killed / total if total else 1.0
 
     @property
     def stale(self) -> list[Row]:
-        """Those that are said to be equivalent, and were killed."""
+        """Return the mutants that are said to be equivalent, but were killed."""
         return [row for row in self.rows if row.reason and row.state == "killed"]
 
     def by_place(self) -> dict[str, dict[str, int]]:
-        """The counts of each state, by artifact or page."""
+        """Return the counts of each state, by artifact or page."""
         table: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
         for row in self.rows:
             table[row.mutant.source][row.state] += 1
         return dict(sorted(table.items()))
 
     def by_stage(self) -> dict[str, int]:
-        """How many each stage killed."""
+        """Return how many each stage killed."""
         stages: dict[str, int] = defaultdict(int)
         for row in self.of("killed"):
             stages[row.verdict.stage] += 1
         return dict(sorted(stages.items(), key=lambda item: -item[1]))
 
     def as_json(self) -> dict[str, Any]:
-        """The report for other programs."""
+        """Return the report for other programs."""
         return {
             "started": self.started.isoformat(timespec="seconds"),
             "duration": round(self.duration, 3),
@@ -117,7 +120,7 @@ class Report:
 
     @property
     def name(self) -> str:
-        """What the report's files are called: a run of some mutants gives no score of the guide."""
+        """The name of the report's files: a run of some mutants gives no score of the guide."""
         return "report" if self.scope == WHOLE else "part"
 
     def write(self, folder: Path) -> None:
@@ -148,7 +151,7 @@ class Report:
 
 
 def described(row: Row) -> dict[str, Any]:
-    """One mutant for a report."""
+    """Return one mutant for a report."""
     mutant = row.mutant
     return {
         "title": mutant.title,
@@ -162,5 +165,5 @@ def described(row: Row) -> dict[str, Any]:
 
 
 def machine() -> dict[str, str]:
-    """Where the mutants were tried."""
+    """Return where the mutants were tried."""
     return {"python": platform.python_version(), "platform": platform.platform()}

@@ -1,7 +1,7 @@
-"""A stack that stands while mutants are looked at beside it.
+"""A stack that keeps running while mutants are checked with it.
 
-Commands that only ask and the checks that work aside change nothing of a stack: one does for any
-number of mutants, and they need not wait until each has services of its own.
+Commands that only ask and the checks that work aside change nothing of a stack. So one stack is
+enough for any number of mutants, and they need not wait for services of their own.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from guidewalk.runner import Runner, mismatch
 from guidewalk.shell import Shell, failure_message, render_command, without_ansi
 from guidewalk.site import PREFIX, RUNNER, Site
 
-# In seconds; what asks for longer is left to a run.
+# Seconds; what takes longer to answer is left to a run.
 ANSWERED_WITHIN = 20.0
 
 
 @dataclass(frozen=True)
 class SharedStack:
-    """A stack whose services run, and what its reader was told on the way; any process may use it.
+    """A stack whose services run, and what its reader was told; any process may use it.
 
-    It holds the stack's secrets and is never written anywhere.
+    It contains the stack's secrets and is never written anywhere.
     """
 
     flavour: str
@@ -43,7 +43,7 @@ class SharedStack:
 
     @contextmanager
     def beside(self, project: Project, own: Guide) -> Iterator[Site]:
-        """A folder like the reader's with the files and commands of this guide, at the stack."""
+        """Give a folder like the reader's with this guide's files and commands, at the stack."""
         base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         try:
             (base / RUNNER).write_text(str(os.getpid()))
@@ -65,9 +65,9 @@ class SharedStack:
             shutil.rmtree(base, ignore_errors=True)
 
     def ask(self, questions: Iterable[Block], own: Guide, site: Site) -> str:
-        """Run the guide's questions of these in the stack's folder; what is wrong, if anything.
+        """Ask the guide's questions among these in the stack's folder.
 
-        The site, beside the stack, keeps what they have printed.
+        Return what is wrong, if anything. The site, beside the stack, keeps what they have printed.
         """
         for block in questions:
             name = block.name or ""
@@ -84,14 +84,14 @@ class SharedStack:
         return ""
 
     def end(self, project: Project) -> None:
-        """End the services and remove all that was made."""
+        """End the services and remove everything that was made."""
         project.site(self.folder, self.flavour, self.offset, self.environment).end()
         processes.end(self.folder.parent, 0.0)
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 def outputs_of(command: Block, own: Guide, flavour: str) -> Iterator[Block]:
-    """The outputs that the guide states of the command."""
+    """Yield the outputs that the guide states for the command."""
     blocks = [block for block in own.of(flavour) if block.page == command.page]
     place = [block.id for block in blocks].index(command.id)
     following = takewhile(lambda block: block.kind != "command", blocks[place + 1 :])
@@ -99,7 +99,7 @@ def outputs_of(command: Block, own: Guide, flavour: str) -> Iterator[Block]:
 
 
 def left_by(runner: Runner) -> SharedStack:
-    """What a run leaves when its reader goes away and the services stay."""
+    """Return what a run leaves when its reader goes away and the services stay."""
     if runner.shell:
         runner.shell.release()
     runner.pool.shutdown()

@@ -49,7 +49,7 @@ def test_caption_names_another_file(mini: Mini) -> None:
     """A file is shown under its own name."""
     mini.artifact("a.sh", "true\n").page(include("a.sh").replace("caption: a.sh", "caption: b.sh"))
 
-    with pytest.raises(GuideError, match=r"rst:4: .* says 'b.sh', the file is 'deploy/a.sh'"):
+    with pytest.raises(GuideError, match=r"rst:4: .* says 'b.sh', but the file is 'deploy/a.sh'"):
         mini.load()
 
 
@@ -183,7 +183,7 @@ MISTAKES = {
     "unknown flavour": (":flavour: podman\n\nText.\n", "flavour 'podman'"),
     "block against page": (
         ":flavour: native\n\n" + command("a", "true", options="   :class: docker\n"),
-        "the block is for docker and its page for native",
+        "the block is for docker, but its page is for native",
     ),
     "odd version": (with_option("since: now"), "'now' is no version"),
     "misspelt option": (with_option("raeson: why"), 'unknown option: "raeson"'),
@@ -199,7 +199,7 @@ MISTAKES = {
     "stale needs": (with_option("needs: curl - x"), "stale 'needs: curl'"),
     "stale images": (with_option("needs-images: rue - x"), "stale 'needs-images: rue'"),
     "stale placeholder": (with_option("placeholder: <a> x"), "stale 'placeholder"),
-    "output without command": (output("hi"), "no command block"),
+    "output without command": (output("hi"), "without a command block"),
     "stale exception": (
         command("a", "true") + output("hi").replace("output\n", "output\n   :reason: varies\n"),
         "stale exception 'varies'",
