@@ -373,7 +373,7 @@ def test_missing_temporary_folder(project: Project) -> None:
     said = project.fails(TMPDIR="/no/where")
 
     assert said == (
-        "error: TMPDIR names /no/where, which is no folder that you may write to: "
+        "error: TMPDIR names /no/where, which is no folder that you can write to: "
         "create it, or unset TMPDIR\n"
     )
     assert not (project.root / ".venvs").exists()
