@@ -323,12 +323,20 @@ def distinct(blocks: list[Block]) -> list[Block]:
 
 
 def with_ids(blocks: list[Block]) -> list[Block]:
-    """Return the blocks, each with a unique id: page and name, file, or kind with a number."""
+    """Return the blocks, each with a unique id: page and name or file; an output has its command's.
+
+    An inserted block changes no other id, unless both are output of one command.
+    """
     counts: dict[str, int] = {}
+    commands: dict[str, str] = {}
     result = []
     for block in blocks:
-        stem = f"{block.page}-{block.name or block.target or block.kind}".replace("/", "-")
+        if block.kind in ("command", "exception") and block.name:
+            commands[block.page] = block.name
+        of = commands.get(block.page, "") if block.kind == "output" else ""
+        name = block.name or block.target or (f"{of}-output" if of else "")
+        stem = f"{block.page}-{name or block.kind}".replace("/", "-")
         counts[stem] = counts.get(stem, 0) + 1
-        unnumbered = counts[stem] == 1 and (block.name or block.target)
+        unnumbered = counts[stem] == 1 and name
         result.append(replace(block, id=stem if unnumbered else f"{stem}-{counts[stem]}"))
     return result

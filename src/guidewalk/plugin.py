@@ -107,10 +107,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("flavour", metafunc.config.stash[SESSION].options.flavours)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Remove pytest's time limit, because the blocks have their own."""
-    for item in items if items and items[0].config.pluginmanager.hasplugin("timeout") else ():
-        item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave time limits to the blocks; let a command's name select its output, too."""
+    limited = config.pluginmanager.hasplugin("timeout")
+    guide = config.stash[SESSION].guide if SESSION in config.stash else None
+    for item in items:
+        if limited:
+            item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
+        case = item.callspec.params if hasattr(item, "callspec") else {}
+        if guide and "block" in case:
+            item.extra_keyword_matches.update(guide.commands_of(case["block"], case["flavour"]))
 
 
 def judge(outcome: report.Outcome) -> None:

@@ -21,11 +21,11 @@ def mini(tmp_path: Path) -> Mini:
 @pytest.mark.parametrize(
     ("change", "content"),
     [
-        ("docs/index.rst|echo ran|echo ran # now", {"index-run", "index-output-1"}),
-        ("docs/index.rst|   ran\n|   r...\n", {"index-output-1"}),
+        ("docs/index.rst|echo ran|echo ran # now", {"index-run", "index-run-output"}),
+        ("docs/index.rst|   ran\n|   r...\n", {"index-run-output"}),
         ("docs/index.rst|   true|   true # now", {"index-other"}),
-        ("deploy/a.sh|source|. ", {"index-a.sh", "index-run", "index-output-1"}),
-        ("deploy/a.env|A=1|A=2", {"index-a.env", "index-run", "index-output-1"}),
+        ("deploy/a.sh|source|. ", {"index-a.sh", "index-run", "index-run-output"}),
+        ("deploy/a.env|A=1|A=2", {"index-a.env", "index-run", "index-run-output"}),
         ("deploy/b.env|B=1|B=2", {"index-b.env"}),
         ("docs/index.rst|Mini|Maxi", set()),
     ],
@@ -39,7 +39,7 @@ def test_way(mini: Mini) -> None:
     """Whatever changes, the way to all that follows is another, and to nothing before."""
     _, way = changed(mini, "deploy/b.env|B=1|B=2")
 
-    assert way == {"index-b.env", "index-run", "index-output-1", "index-other"}
+    assert way == {"index-b.env", "index-run", "index-run-output", "index-other"}
 
 
 def test_runs_add_up(mini: Mini) -> None:

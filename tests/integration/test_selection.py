@@ -1,0 +1,23 @@
+"""What a part of a command's name selects of a guide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from follow import follow
+from mini import Mini, command, output
+
+
+def test_a_command_is_selected_with_its_output(tmp_path: Path) -> None:
+    """A stated output that is wrong fails whoever selects its command, in each of its variants."""
+    mini = Mini(tmp_path)
+    variants = command("greet-native", "echo hello").replace(
+        "\n\n", "\n   :class: native\n\n", 1
+    ) + command("greet-docker", "echo hello").replace("\n\n", "\n   :class: docker\n\n", 1)
+    mini.page(command("first", "true") + variants + output("good-bye") + command("other", "true"))
+
+    assert follow(mini, "-k", "other").returncode == 0
+    done = follow(mini, "-k", "greet-native")
+
+    assert done.returncode == 1
+    assert "the output of 'greet-native' is not as stated" in done.stdout
