@@ -154,8 +154,11 @@ class Claims:
         if claim.mark == "ignored":
             if self.is_used(claim.text.partition("=")[0]):
                 return Finding(f"stale 'ignored: {claim.text}': it is read or set")
-        elif found := self.kinds(claim):
-            return Finding(f"stale 'beyond: {claim.text}': it is known as {next(iter(found))}")
+        else:
+            # What is known and refused may well be something of a neighbour's.
+            known = [kind for kind, finding in self.kinds(claim).items() if not finding.problem]
+            if known:
+                return Finding(f"stale 'beyond: {claim.text}': it is known as {known[0]}")
         return Finding(unchecked=claim.reason)
 
     def verdict(self, claim: Claim, flavour: str) -> Verdict:

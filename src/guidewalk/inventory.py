@@ -61,4 +61,5 @@ def difference(guide: Guide, path: Path, command: str = "pytest") -> str:
 
 def accept(guide: Guide, path: Path, command: str) -> None:
     """Write the guide's blocks as the committed ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(guide, command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ def configure(
     # A shell makes background jobs ignore it, and so would everything that is followed.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     option = config.option
-    docs = Path(option.docs or docs).resolve()
+    if option.docs:
+        # Another guide has an inventory of its own, at the same place of its project.
+        other = Path(option.docs).resolve()
+        tests = Path(other.parent, os.path.relpath(tests, docs.parent)).resolve()
+        docs = other
     try:
         options = Options(
             chosen(option.flavour, config_of(docs.parent).flavours),

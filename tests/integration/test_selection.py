@@ -1,4 +1,4 @@
-"""What a part of a command's name selects of a guide."""
+"""What docs-test makes of a part of a command's name, and of another guide than the project's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from follow import follow
 from mini import Mini, command, output
+from parsec_stack.stack import ROOT
 
 
 def test_a_command_is_selected_with_its_output(tmp_path: Path) -> None:
@@ -21,3 +22,16 @@ def test_a_command_is_selected_with_its_output(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "the output of 'greet-native' is not as stated" in done.stdout
+
+
+def test_another_guide_has_its_own_inventory(tmp_path: Path) -> None:
+    """Accepting its blocks leaves the project's list as it is."""
+    mini = Mini(tmp_path).page(command("first", "true"))
+    inventory = Path("tests", "docs", "inventory.txt")
+    before = (ROOT / inventory).read_text()
+
+    done = follow(mini, "--accept-inventory")
+
+    assert "accepted 1 blocks" in done.stdout + done.stderr
+    assert "index-first  command" in (mini.root / inventory).read_text()
+    assert (ROOT / inventory).read_text() == before

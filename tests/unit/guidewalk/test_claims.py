@@ -110,6 +110,8 @@ def test_problems_name_page_and_line() -> None:
     [
         ("/etc/other", "beyond", "excepted"),
         ("TLS_NAMES", "beyond", "failed"),
+        # Known, and refused: a neighbour's program may have such an option.
+        ("curl --nosuch", "beyond", "excepted"),
         ("PARSEC_DB_MIN_CONNECTIONS", "ignored", "excepted"),
         ("PARSEC_PROXY_TRUSTED_ADDRESS", "ignored", "excepted"),
         ("PARSEC_DB", "ignored", "failed"),
