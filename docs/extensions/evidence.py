@@ -85,16 +85,33 @@ class Evidence:
         if self.view:
             titles = app.env.titles.items()
             self.view.titles = {name: title.astext() for name, title in titles}
-            node: Any
-            for node, block in zip(
-                list(doctree.findall(is_literal)), self.view.on_page(page), strict=True
-            ):
-                if block.kind == "message":
-                    node["classes"].append("message")
-                below(wrapper(node), nodes.raw("", self.view.badge(block), format="html"))
+            for name, literals in by_page(doctree, page).items():
+                self.mark(literals, name)
         for place in places:
             text = summaries.PARTS[place.part](self.view) if self.view else ""
             place.replace_self(nodes.raw("", text, format="html"))
+
+    def mark(self, literals: list[Any], page: str) -> None:
+        """Put the evidence below these blocks, which are all of the page."""
+        if not self.view:
+            return
+        for node, block in zip(literals, self.view.on_page(page), strict=True):
+            if block.kind == "message":
+                node["classes"].append("message")
+            below(wrapper(node), nodes.raw("", self.view.badge(block), format="html"))
+
+
+def by_page(doctree: nodes.document, page: str) -> dict[str, list[Any]]:
+    """The literal blocks by the page that they come from: one document may hold all pages."""
+    found: dict[str, list[Any]] = {}
+    node: Any
+    for node in doctree.findall(is_literal):
+        outer = node
+        # Sphinx notes at the sections of an assembled document where they come from.
+        while outer and "docname" not in outer:
+            outer = outer.parent
+        found.setdefault(outer["docname"] if outer else page, []).append(node)
+    return found
 
 
 def below(node: Any, new: nodes.Node) -> None:

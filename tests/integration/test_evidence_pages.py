@@ -10,7 +10,7 @@ import pytest
 
 from follow import build_html, follow
 from kept import changed, keep, small_guide
-from mini import Mini
+from mini import Mini, command
 
 
 @pytest.fixture
@@ -42,6 +42,16 @@ def test_page(mini: Mini) -> None:
 
     assert follow(mini).returncode == 0
     assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+
+def test_all_pages_in_one(mini: Mini) -> None:
+    """One document of all pages has the evidence of each."""
+    mini.page(".. toctree::\n\n   other\n\n" + command("here", "true"))
+    mini.page(command("there", "true") + command("again", "true"), "other")
+
+    text = (build_html(mini, "singlehtml") / "index.html").read_text()
+
+    assert text.count('<details class="evidence') == 3
 
 
 def test_details(mini: Mini) -> None:

@@ -25,7 +25,7 @@ def follow(mini: Mini, *options: str, **variables: str) -> subprocess.CompletedP
     )
 
 
-def build_html(mini: Mini) -> Path:
+def build_html(mini: Mini, builder: str = "html") -> Path:
     """Build the guide as HTML with its evidence; the folder of its pages."""
     extensions = str(ROOT / "docs" / "extensions")
     (mini.docs / "conf.py").write_text(
@@ -33,7 +33,7 @@ def build_html(mini: Mini) -> Path:
         'project = "mini"\nextensions = ["evidence"]\n'
     )
     target = mini.root / "build" / "html"
-    argv = [sys.executable, "-m", "sphinx", "-W", "-q", str(mini.docs), str(target)]
+    argv = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", builder, str(mini.docs), str(target)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return target
