@@ -19,6 +19,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from guidewalk import cache
+from guidewalk.config import config_of
 from guidewalk.doctree import is_literal, wrapper
 from guidewalk.errors import UserError
 from guidewalk.guide import Guide
@@ -85,8 +86,10 @@ class Evidence:
         if self.view:
             titles = app.env.titles.items()
             self.view.titles = {name: title.astext() for name, title in titles}
+            excludes = config_of(Path(app.srcdir).parent).excludes
             for name, literals in by_page(doctree, page).items():
-                self.mark(literals, name)
+                if not excludes(name):
+                    self.mark(literals, name)
         for place in places:
             text = summaries.PARTS[place.part](self.view) if self.view else ""
             place.replace_self(nodes.raw("", text, format="html"))

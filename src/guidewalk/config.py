@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Config:
     ``command`` is the command that follows the guide, for messages. ``flavours`` are the ways
     through the guide, of which a reader takes one. A block with another language than
     ``languages``, or another class than ``classes``, is one with a misspelt tag.
+    ``exclude`` are patterns of the names of pages that a reader does not follow.
     """
 
     artifacts: str = "deploy"
@@ -32,6 +34,11 @@ class Config:
     flavours: tuple[str, ...] = ("default",)
     languages: tuple[str, ...] = LANGUAGES
     classes: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def excludes(self, page: str) -> bool:
+        """Is the page of this name, such as ``folder/index``, no part of what a reader follows?"""
+        return any(fnmatchcase(page, pattern) for pattern in self.exclude)
 
 
 @cache

@@ -55,7 +55,11 @@ def listed(docs: Path) -> list[Block]:
 
 
 def pages_of(docs: Path, cache: Path | None = None) -> tuple[list[Page], str]:
-    """Return the pages as Sphinx resolves them, and its warnings; GuideError if it cannot."""
+    """Return the pages as Sphinx resolves them, and its warnings; GuideError if it cannot.
+
+    Excluded pages are left out, but Sphinx's warnings about them count.
+    """
+    excludes = config_of(docs.parent).excludes
     warnings = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="guide-") as scratch,
@@ -77,7 +81,7 @@ def pages_of(docs: Path, cache: Path | None = None) -> tuple[list[Page], str]:
             ]
         except Exception as error:  # whatever an extension or conf.py may raise
             raise GuideError(f"Sphinx cannot read the guide in {docs}: {error}") from error
-    pages = [Page(docs, page, tree, app.env) for page, tree in resolved]
+    pages = [Page(docs, page, tree, app.env) for page, tree in resolved if not excludes(page)]
     return pages, plain(warnings.getvalue(), docs)
 
 

@@ -54,6 +54,16 @@ def test_all_pages_in_one(mini: Mini) -> None:
     assert text.count('<details class="evidence') == 3
 
 
+def test_excluded_pages(mini: Mini) -> None:
+    """A page that no reader follows has no evidence."""
+    settings = mini.root / "pyproject.toml"
+    settings.write_text(settings.read_text() + 'exclude = ["inside"]\n')
+    mini.page(":orphan:\n\n.. code-block:: text\n\n   anything\n", "inside")
+
+    assert "<details" not in (build_html(mini) / "inside.html").read_text()
+    assert lines(mini)
+
+
 def test_details(mini: Mini) -> None:
     """The evidence tells when, how long, with what, and what was printed, as text."""
     keep(mini, "run", "executed", output="a < b & 'c'\n")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from guidewalk.config import config_of
 from guidewalk.mutants.bench import MutantResult
 
 Results = dict[str, MutantResult]
@@ -31,10 +32,14 @@ def sources(root: Path) -> Iterator[Path]:
 
     The reasons of equivalent mutants change what a result means, not what it is.
     """
+    docs, excludes = root / "docs", config_of(root).excludes
     for name in ("src", "docs", "deploy", "tests/docs", "scripts"):
         for folder, folders, files in (root / name).walk():
             folders[:] = [one for one in folders if one != "__pycache__"]
-            yield from (folder / file for file in files if file != "equivalents.toml")
+            for path in (folder / file for file in files if file != "equivalents.toml"):
+                page = path.relative_to(docs) if path.is_relative_to(docs) else None
+                if not (page and excludes(str(page.with_suffix("")))):
+                    yield path
     yield from (root / name for name in ("pyproject.toml", "tasks.py", ".python-version"))
 
 

@@ -26,7 +26,7 @@ def test_without_any(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("flavour = ['a']", "has no setting 'flavour': choose artifacts, classes, command, fl"),
+        ("flavour = ['a']", "has no setting 'flavour': choose artifacts, classes, command, ex"),
         ("flavours = 'a'", "flavours must be a list of texts"),
         ("flavours = []", "flavours must be a list of texts"),
         ("artifacts = 1", "artifacts must be a text"),

@@ -143,6 +143,22 @@ def test_reading_order(mini: Mini) -> None:
     assert [block.name for block in mini.load().blocks] == ["first", "last"]
 
 
+def test_excluded_pages(mini: Mini) -> None:
+    """What they hold is nobody's to follow; what Sphinx warns of still counts."""
+    (mini.root / "pyproject.toml").write_text('[tool.guidewalk]\nexclude = ["inside/*"]\n')
+    (mini.docs / "inside").mkdir()
+    mini.page(".. toctree::\n\n   inside/page\n\n" + command("a", "true"))
+    mini.page("Some ``literal`` of 3.\n\n.. code-block:: odd\n\n   x\n", "inside/page")
+
+    guide = mini.load()
+
+    assert [block.name for block in guide.blocks] == ["a"]
+    assert guide.claims == []
+    mini.page("See :ref:`nosuch`.\n", "inside/page")
+    with pytest.raises(GuideError, match=r"docs/inside/page.rst:4: WARNING"):
+        mini.load()
+
+
 @pytest.mark.parametrize(
     "text",
     [
