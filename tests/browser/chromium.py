@@ -25,7 +25,8 @@ HTML = ROOT / "build" / "html"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test of a page is one of every page."""
     if "page_name" in metafunc.fixturenames:
-        names = sorted(path.stem for path in HTML.glob("*.html"))
+        pages = [*HTML.glob("*.html"), *HTML.glob("[!_]*/*.html")]
+        names = sorted(str(path.relative_to(HTML).with_suffix("")) for path in pages)
         if not names:
             raise pytest.UsageError(f"{HTML} holds no pages: run 'nox -s docs' first")
         metafunc.parametrize("page_name", names)

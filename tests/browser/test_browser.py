@@ -83,7 +83,8 @@ def test_nothing_overflows(
         for size in (DESKTOP, PHONE):
             width = size["width"]
             page.set_viewport_size(size)
-            page.screenshot(path=screenshots / f"{page_name}-{width}-{scheme}.png", full_page=True)
+            picture = screenshots / f"{page_name.replace('/', '-')}-{width}-{scheme}.png"
+            page.screenshot(path=picture, full_page=True)
             assert page.evaluate("document.scrollingElement.scrollWidth") == width
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert page.evaluate("document.scrollingElement.scrollWidth") == width

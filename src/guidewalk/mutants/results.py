@@ -32,15 +32,20 @@ def sources(root: Path) -> Iterator[Path]:
 
     The reasons of equivalent mutants change what a result means, not what it is.
     """
-    docs, excludes = root / "docs", config_of(root).excludes
-    for name in ("src", "docs", "deploy", "tests/docs", "scripts"):
-        for folder, folders, files in (root / name).walk():
-            folders[:] = [one for one in folders if one != "__pycache__"]
-            for path in (folder / file for file in files if file != "equivalents.toml"):
-                page = path.relative_to(docs) if path.is_relative_to(docs) else None
-                if not (page and excludes(str(page.with_suffix("")))):
-                    yield path
+    excludes = config_of(root).excludes
+    for name in ("src", "deploy", "tests/docs", "scripts"):
+        yield from files_in(root / name)
+    for path in files_in(root / "docs"):
+        if not excludes(str(path.relative_to(root / "docs").with_suffix(""))):
+            yield path
     yield from (root / name for name in ("pyproject.toml", "tasks.py", ".python-version"))
+
+
+def files_in(root: Path) -> Iterator[Path]:
+    """Yield the files below the folder, without caches and reasons."""
+    for folder, folders, files in root.walk():
+        folders[:] = [one for one in folders if one != "__pycache__"]
+        yield from (folder / file for file in files if file != "equivalents.toml")
 
 
 class Store:
