@@ -102,7 +102,6 @@ class Place:
 
 
 PLACES = (
-    Place("parsec", f"deploy/{REQUIREMENTS}", r"^parsec-cloud==(\S+)", packaged),
     Place("python", "docs/native.rst", r"^   python(\S+) -m venv "),
     Place("parsec", "deploy/parsec-server.docker.yaml", r"image: \S+/parsec-server:(\S+)$", own),
     Place("python", ".python-version", r"^(.+)$"),
@@ -113,11 +112,15 @@ PLACES = (
     Place("python", "pyproject.toml", r'^python = "(.+)"$'),
     Place("python", "pyproject.toml", r'^requires-python = "(.+)"$', series),
 )
-# Written by scripts/lock. The last one decides which Parsec the project's own environment has.
-LOCKS = tuple(
-    f"scripts/requirements{part}.lock" for part in ("-docker", "-checks", "-browser", "-uv", "")
+# Written by scripts/lock alone: a version that is changed here would keep the hashes of the one
+# before. The last one decides which Parsec the project's own environment has.
+LOCKS = (
+    f"deploy/{REQUIREMENTS}",
+    *(f"scripts/requirements{part}.lock" for part in ("-docker", "-checks", "-browser", "-uv", "")),
 )
-LOCKED = Place("parsec", LOCKS[-1], r"^parsec-cloud==(\S+)", packaged)
+LOCKED = tuple(
+    Place("parsec", path, r"^parsec-cloud==(\S+)", packaged) for path in (LOCKS[0], LOCKS[-1])
+)
 
 
 def declared(root: Path) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def declared(root: Path) -> dict[str, Any]:
     return table
 
 
-def disagreements(root: Path, places: Iterable[Place] = (*PLACES, LOCKED)) -> Iterator[str]:
+def disagreements(root: Path, places: Iterable[Place] = (*PLACES, *LOCKED)) -> Iterator[str]:
     """Yield the places that name another version than the one place."""
     wanted = declared(root)
     for place in places:

@@ -11,7 +11,7 @@ from parsec_stack import composition, facts
 from parsec_stack.services import SERVICES
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.sources import Sources
-from parsec_stack.versions import LOCKED, REQUIREMENTS
+from parsec_stack.versions import LOCKS, REQUIREMENTS
 
 ENTRY = re.compile(r"^([a-z][\w.-]*)==(\S+)(.*\n(?: .*\n)*)", re.MULTILINE)
 HASH = re.compile(r"--hash=(\S+)")
@@ -41,12 +41,12 @@ def both_run_one(service: str) -> bool:
 
 def differing_packages(requirements: str) -> Iterator[str]:
     """Yield the packages in the file that the project's lock lacks or has at another version."""
-    listed, locked = entries(requirements), entries((ROOT / LOCKED.path).read_text())
+    listed, locked = entries(requirements), entries((ROOT / LOCKS[-1]).read_text())
     for name, (version, hashes) in listed.items():
         wanted, known = locked.get(name, ("absent", set()))
         if version != wanted or hashes != known:
             yield (
-                f"{REQUIREMENTS}: {name} is {version} here, but {wanted} in {LOCKED.path}, or has "
+                f"{REQUIREMENTS}: {name} is {version} here, but {wanted} in {LOCKS[-1]}, or has "
                 "other hashes there: run scripts/lock"
             )
     if lacking := sorted(facts.pinned().keys() - listed.keys()):

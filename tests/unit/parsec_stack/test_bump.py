@@ -16,7 +16,8 @@ from parsec_stack.release import Release, review
 from parsec_stack.stack import ROOT
 
 PATHS = dict.fromkeys([*(place.path for place in versions.PLACES), *versions.LOCKS])
-OTHER = "3.9.3"
+# A version that is not the project's own.
+OTHER = next(one for one in ("3.9.3", "3.8.2") if one != versions.declared(ROOT)["parsec"])
 SOURCES = [".python-version", "README.rst", "CONTRIBUTING.rst", "pyproject.toml", "noxfile.py"]
 SOURCES += ["tasks.py", ".ci", "deploy", "docs", "scripts", "src"]
 
@@ -30,8 +31,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / path).write_text((ROOT / path).read_text())
 
     def lock(folder: Path, wanted: Mapping[str, str]) -> None:
-        path = folder / versions.LOCKED.path
-        path.write_text(versions.LOCKED.rewrite(path.read_text(), wanted["parsec"]))
+        for place in versions.LOCKED:
+            path = folder / place.path
+            path.write_text(place.rewrite(path.read_text(), wanted["parsec"]))
 
     for module in (bump, checkout):
         monkeypatch.setattr(module, "ROOT", root)
@@ -45,7 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def release(**changes: object) -> Release:
     """A release with one option and one migration."""
     option = {"flag": "--db", "variable": "PARSEC_DB", "default": "", "required": True, "help": "?"}
-    made = Release("3.9.3", "~=3.12.0", {"--db": option}, ["initial"])
+    made = Release(OTHER, "~=3.12.0", {"--db": option}, ["initial"])
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -93,7 +95,7 @@ def test_every_place_agrees() -> None:
     assert versions.declared(ROOT)["parsec"] in versions.declared(ROOT)["matrix"]
 
 
-@pytest.mark.parametrize("place", [*versions.PLACES, versions.LOCKED], ids=str)
+@pytest.mark.parametrize("place", [*versions.PLACES, *versions.LOCKED], ids=str)
 def test_place_that_disagrees(project: Path, place: versions.Place) -> None:
     """Each place is missed when it names another version."""
     path = project / place.path
