@@ -287,7 +287,6 @@ def migrate(stack: Stack, *, wait: bool = True) -> None:
 
 def bucket(stack: Stack) -> None:
     """Create the bucket, start the Parsec server, which needs it, and wait for all services."""
-    flavour_of(stack)
     say("bucket: object store")
     require_up(stack)
     require_schema(stack)
@@ -389,7 +388,6 @@ def server_runs(stack: Stack) -> bool:
 @contextmanager
 def server_stopped(stack: Stack) -> Iterator[None]:
     """Stop the server within the context; if it ran before, start it again whatever fails."""
-    flavour = flavour_of(stack)
     flavour = flavour_of(stack)
     served = server_runs(stack)
     try:

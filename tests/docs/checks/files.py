@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from pathlib import Path
@@ -432,6 +433,20 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
                 assert (said.status, said.text) == (1, told), said.text
             (folder / one).rmdir()
             (folder / one).write_text("given")
+
+
+@about(SECURITY, transcribes=True)
+def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
+    """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
+    settings = tomllib.loads(files.text(SECURITY))
+    pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
+    trust = {"ca": "custom-ca.crt"}
+    assert settings == {
+        "grpc": trust | dict.fromkeys(GRPC_PARTS, pair),
+        "https": dict.fromkeys(HTTP_PARTS, pair | trust)
+        | {"client": {"enabled": True} | pair | trust}
+        | {"admin": {"cert": "parsec-s3.crt", "key": "parsec-s3.key"}},
+    }, settings
 
 
 @about(COMPOSE, *ENV_FILES, transcribes=True)
