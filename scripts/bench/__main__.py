@@ -122,6 +122,9 @@ def overhead(_: int) -> None:
         return
     content = json.loads(report.read_text())
     blocks, checks = content["blocks_seconds"], content["checks_seconds"]
+    if not blocks:
+        print("overhead: the last run of docs-test reached no block: run it whole first")
+        return
     ratio = content["overhead_seconds"] / blocks
     print(
         f"overhead: {ratio:.3f} of {blocks:.1f} s in blocks (below 0.10), and {checks:.1f} s in "
