@@ -20,31 +20,35 @@ WORDS = {
     "checked": "checked",
     "excepted": "not executed",
     "failed": "failed",
+    "moved": "tried before an earlier step was changed",
     "none": "not verified",
 }
 WAYS = {"native": "on bare metal", "docker": "with Docker"}
 # The worst comes first: a block shows the sign of the worst of its flavours.
-STATES = ("failed", "none", "excepted", "checked", "executed")
+STATES = ("failed", "none", "moved", "excepted", "checked", "executed")
+GOOD = ("executed", "checked")
 LONGEST_OUTPUT = 6000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a block in one flavour; ``state`` is 'none' if no record counts."""
+    """What is known of a block in one flavour.
+
+    ``state`` is 'none' if no record counts, and 'moved' if something before it has changed since.
+    """
 
     block: Block
     flavour: str
     state: str
     record: Record | None
-    # Something before the block has changed since.
-    moved: bool = False
 
 
 class View:
-    """The guide as it is now, with the records that count for it."""
+    """The guide as it is now, with the records that count for it and the version it is about."""
 
-    def __init__(self, guide: Guide, build: Path) -> None:
+    def __init__(self, guide: Guide, build: Path, version: str) -> None:
         self.guide = guide
+        self.version = version
         self.build = build
         # The titles of the pages by name, once they are known.
         self.titles: dict[str, str] = {}
@@ -76,11 +80,9 @@ class View:
         """What is known of the block, by flavour."""
         for flavour in block.flavours:
             digest = self.digests[flavour][block.id]
-            record = self.records.get(block.id, {}).get(flavour)
-            if record and record.content == digest.content:
-                yield Finding(block, flavour, state_of(record), record, record.way != digest.way)
-            else:
-                yield Finding(block, flavour, "none", None)
+            known = self.records.get(block.id, {}).get(flavour, [])
+            record = evidence.valid(known, digest.content, self.version)
+            yield Finding(block, flavour, state_of(record, digest.way), record)
 
     def badge(self, block: Block) -> str:
         """The evidence below a block."""
@@ -90,8 +92,6 @@ class View:
             f"{WORDS[state]} {' and '.join(WAYS[f.flavour] for f in findings if f.state == state)}"
             for state in dict.fromkeys(finding.state for finding in findings)
         )
-        if any(finding.moved for finding in findings):
-            said += " (before an earlier step was changed)"
         details = "".join(detail(finding) for finding in findings)
         return (
             f'<details class="evidence evidence-{worst}"><summary>{said}</summary>'
@@ -104,10 +104,17 @@ def way_of(flavour: str) -> str:
     return WAYS[flavour][0].upper() + WAYS[flavour][1:]
 
 
-def state_of(record: Record) -> str:
-    """What the record says of its block; one that was never reached is not verified."""
-    if record.outcome in ("executed", "checked", "excepted"):
-        return record.outcome
+def state_of(record: Record | None, way: str) -> str:
+    """What the record says of its block; one that was never reached is not verified.
+
+    ``way`` is the digest of what leads to the block now.
+    """
+    if record is None:
+        return "none"
+    if record.outcome in GOOD:
+        return record.outcome if record.way == way else "moved"
+    if record.outcome == "excepted":
+        return "excepted"
     return "failed" if record.tried else "none"
 
 
@@ -118,10 +125,10 @@ def detail(finding: Finding) -> str:
         return f"<p>{way}: not verified since this block, or a file that it reads, was written.</p>"
     if not record.tried:
         return f"<p>{way}: {WORDS[finding.state]}: {escape(record.reason)}.</p>"
-    facts = f"{way}: {WORDS[finding.state]} on {date(record.started)}"
+    facts = f"{way}: {WORDS[record.outcome]} on {date(record.started)}"
     facts += f" in {record.seconds:.2f} s" if record.seconds else ""
     facts += f", with {escape(versions(record))}" if record.versions else ""
-    facts += "; an earlier step was changed since" if finding.moved else ""
+    facts += "; an earlier step was changed since" if finding.state == "moved" else ""
     reason = f"<p>{escape(record.reason)}</p>" if record.reason else ""
     return f"<p>{facts}.</p>{reason}{output(finding)}"
 

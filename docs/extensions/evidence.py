@@ -68,7 +68,7 @@ class Evidence:
             return
         docs = Path(app.srcdir)
         try:
-            self.view = badges.View(read_guide(docs), docs.parent / "build")
+            self.view = badges.View(read_guide(docs), docs.parent / "build", app.config.release)
         except UserError as error:
             logger.warning("the evidence is not shown: %s", error)
 

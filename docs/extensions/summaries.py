@@ -9,11 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from badges import STATES, WAYS, WORDS, Finding, View, date, versions, way_of
+from badges import GOOD, STATES, WAYS, WORDS, Finding, View, date, versions, way_of
 
 from guidewalk.mutants import results
 
-GOOD = ("executed", "checked")
 Cells = Iterable[str | int]
 
 
@@ -31,22 +30,24 @@ def about(flavour: str, findings: list[Finding]) -> str:
     return (
         f'<li class="glance-{state_of(findings)}"><strong>{way_of(flavour)}</strong>: '
         f"{len(good)} of {len(findings)} blocks verified{remainder(findings)}"
-        f"<small>{'; '.join(facts)}</small></li>"
+        f"{f'<small>{"; ".join(facts)}</small>' if facts else ''}</li>"
     )
 
 
 def state_of(findings: list[Finding]) -> str:
-    """The worst of the states that a test can change."""
+    """The worst of the states that a test can change; without an executed command nothing is."""
     states = {one.state for one in findings} - {"excepted"}
+    commands = {one.state for one in findings if one.block.kind == "command"}
+    if commands and "executed" not in commands:
+        states.add("none")
     return min(states, key=STATES.index, default="none")
 
 
 def remainder(findings: list[Finding]) -> str:
     """What is not verified of the flavour, by kind."""
     number = Counter(one.state for one in findings)
-    parts = [f"{number[one]} {WORDS[one]}" for one in ("failed", "none", "excepted") if number[one]]
-    if moved := sum(one.moved for one in findings):
-        parts.append(f"{moved} verified before an earlier step was changed")
+    others = [state for state in STATES if state not in GOOD]
+    parts = [f"{number[one]} {WORDS[one]}" for one in others if number[one]]
     return f"; {', '.join(parts)}" if parts else ""
 
 

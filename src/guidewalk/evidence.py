@@ -1,7 +1,8 @@
 """What docs-test saw of each block, kept beyond the run that saw it.
 
-Evidence belongs to content: a record is valid for a block whose text, and whose files that it
-reads, are unchanged. A run replaces the records of the blocks that it tried, and no others.
+Evidence belongs to content and to a version of what the guide is about: a record is valid for a
+block whose text, and whose files that it reads, are the same as then. A run replaces the records of
+the blocks that it tried with this content and version, and no others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ MEANING = (
     *("captures", "last"),
 )
 
-Records = dict[str, dict[str, "Record"]]
+# So many records of a block in a flavour are kept, the newest ones.
+KEPT = 12
+
+# By block and flavour, the oldest first.
+Records = dict[str, dict[str, list["Record"]]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,12 @@ class Digests:
 
 @dataclass(frozen=True)
 class Record:
-    """What was seen when a block was last tried in a flavour; ``versions`` is by program."""
+    """What was seen when a block was last tried in a flavour.
 
+    ``version`` is what the guide was about, and ``versions`` is by program.
+    """
+
+    version: str
     content: str
     way: str
     outcome: str
@@ -106,17 +115,32 @@ def read(build: Path) -> Records:
     try:
         content: dict[str, Any] = json.loads((build / STORE).read_text())
         return {
-            block: {flavour: Record(**record) for flavour, record in records.items()}
-            for block, records in content.items()
+            block: {
+                flavour: [Record(**one) for one in records] for flavour, records in known.items()
+            }
+            for block, known in content.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
+def valid(records: list[Record], content: str, version: str) -> Record | None:
+    """Return the record of this content and version, if there is one."""
+    found = (one for one in records if (one.content, one.version) == (content, version))
+    return next(found, None)
+
+
 def keep(
-    build: Path, guide: Guide, outcomes: list[Outcome], versions: dict[str, dict[str, str]]
+    build: Path,
+    guide: Guide,
+    outcomes: list[Outcome],
+    versions: dict[str, dict[str, str]],
+    version: str = "",
 ) -> None:
-    """Add the outcomes of a run to what is known; forget blocks that the guide lacks now."""
+    """Add the outcomes of a run to what is known; forget blocks that the guide lacks now.
+
+    ``versions`` are those of the programs, by flavour, and ``version`` is what the guide is about.
+    """
     build.mkdir(parents=True, exist_ok=True)
     current: dict[str, dict[str, Digests]] = {
         one: digests(guide, one) for one in {outcome.flavour for outcome in outcomes}
@@ -126,20 +150,22 @@ def keep(
         known = read(build)
         for outcome in outcomes:
             digest = current[outcome.flavour][outcome.block.id]
-            new = record(outcome, digest, versions.get(outcome.flavour, {}))
-            add(known.setdefault(outcome.block.id, {}), outcome.flavour, new)
+            new = record(outcome, digest, versions.get(outcome.flavour, {}), version)
+            flavours = known.setdefault(outcome.block.id, {})
+            flavours[outcome.flavour] = added(flavours.get(outcome.flavour, []), new)
         present = {block.id for block in guide.blocks}
         content = {
-            block: {flavour: asdict(one) for flavour, one in records.items()}
+            block: {flavour: [asdict(one) for one in ones] for flavour, ones in records.items()}
             for block, records in known.items()
             if block in present
         }
         write_atomically(build / STORE, json.dumps(content, indent=1) + "\n")
 
 
-def record(outcome: Outcome, digest: Digests, versions: dict[str, str]) -> Record:
+def record(outcome: Outcome, digest: Digests, versions: dict[str, str], version: str) -> Record:
     """Return the outcome as a record."""
     return Record(
+        version=version,
         content=digest.content,
         way=digest.way,
         outcome=outcome.outcome,
@@ -152,8 +178,9 @@ def record(outcome: Outcome, digest: Digests, versions: dict[str, str]) -> Recor
     )
 
 
-def add(records: dict[str, Record], flavour: str, new: Record) -> None:
-    """Add the new record, unless it says nothing and the known one is still valid."""
-    known = records.get(flavour)
-    if new.tried or not known or not known.tried or known.content != new.content:
-        records[flavour] = new
+def added(records: list[Record], new: Record) -> list[Record]:
+    """Return the records with the new one, unless it says nothing and there is a valid one."""
+    known = valid(records, new.content, new.version)
+    if known and known.tried and not new.tried:
+        return records
+    return [*(one for one in records if one is not known), new][-KEPT:]

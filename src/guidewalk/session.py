@@ -137,7 +137,8 @@ class Session:
         if not self.holds_secret("report.json", text):
             self.output.mkdir(parents=True, exist_ok=True)
             (self.output / "report.json").write_text(text)
-            evidence.keep(self.output.parent, self.guide, self.outcomes, found)
+            version = self.project.version
+            evidence.keep(self.output.parent, self.guide, self.outcomes, found, version)
 
     def holds_secret(self, name: str, text: str) -> bool:
         """Return whether the text contains a secret; then docs-test fails and does not write it."""

@@ -35,13 +35,21 @@ def test_page(mini: Mini) -> None:
     assert lines(mini) == [checked, checked, checked, executed, checked, executed]
 
     changed(mini, "deploy/a.env|A=1|A=2")
-    later = " (before an earlier step was changed)"
-    assert lines(mini) == [
-        checked, nowhere, checked + later, nowhere, nowhere, executed + later
-    ]  # fmt: skip
+    moved = f"tried before an earlier step was changed on bare metal; {docker}"
+    assert lines(mini) == [checked, nowhere, moved, nowhere, nowhere, moved]
 
     assert follow(mini).returncode == 0
     assert lines(mini) == [checked, checked, checked, executed, checked, executed]
+
+
+def test_going_back_to_an_older_version(mini: Mini) -> None:
+    """What another version did is not shown, and counts again when the guide is about it."""
+    keep(mini, "run", "executed", version="1.0")
+    assert "executed on bare metal" not in " ".join(lines(mini))
+
+    keep(mini, "run", "executed")
+    keep(mini, "run", "failed", version="1.0")
+    assert "executed on bare metal; not verified with Docker" in lines(mini)
 
 
 def test_all_pages_in_one(mini: Mini) -> None:

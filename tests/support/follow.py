@@ -9,6 +9,10 @@ from pathlib import Path
 
 from mini import Mini
 from parsec_stack.stack import ROOT
+from parsec_stack.versions import declared
+
+# What the project's guide is about, whose checks follow the small one.
+VERSION = str(declared(ROOT)["parsec"])
 
 
 def follow(mini: Mini, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +34,7 @@ def build_html(mini: Mini, builder: str = "html") -> Path:
     extensions = str(ROOT / "docs" / "extensions")
     (mini.docs / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {extensions!r})\n"
-        'project = "mini"\nextensions = ["evidence"]\n'
+        f'project = "mini"\nrelease = {VERSION!r}\nextensions = ["evidence"]\n'
     )
     target = mini.root / "build" / "html"
     argv = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", builder, str(mini.docs), str(target)]

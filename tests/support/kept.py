@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from follow import VERSION
 from guidewalk import evidence
 from guidewalk.report import Kind, Outcome
 from mini import Mini, command, include, output
@@ -34,10 +35,18 @@ def changed(mini: Mini, change: str) -> tuple[set[str], set[str]]:
     return content, way
 
 
-def keep(mini: Mini, name: str, outcome: Kind, flavour: str = "native", **fields: object) -> None:
-    """Keep one outcome of a block."""
+def keep(
+    mini: Mini,
+    name: str,
+    outcome: Kind,
+    flavour: str = "native",
+    *,
+    version: str = VERSION,
+    **fields: object,
+) -> None:
+    """Keep one outcome of a block, of a guide about this version."""
     guide = mini.load()
     block = next(block for block in guide.blocks if block.id == f"index-{name}")
     fields = {"started": "2026-01-02T03:04:05+00:00", "seconds": 0.5} | fields
     made = Outcome(block, flavour, outcome, **fields)  # type: ignore[arg-type]
-    evidence.keep(mini.root / "build", guide, [made], VERSIONS)
+    evidence.keep(mini.root / "build", guide, [made], VERSIONS, version)

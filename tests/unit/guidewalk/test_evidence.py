@@ -51,10 +51,35 @@ def test_runs_add_up(mini: Mini) -> None:
 
     known = evidence.read(mini.root / "build")
 
-    assert known["index-run"]["native"].outcome == "executed"
-    assert known["index-run"]["docker"].outcome == "failed"
-    assert known["index-run"]["docker"].versions == VERSIONS["docker"]
-    assert known["index-other"]["native"].outcome == "failed"
+    (native,), (docker,) = known["index-run"]["native"], known["index-run"]["docker"]
+    assert (native.outcome, docker.outcome) == ("executed", "failed")
+    assert docker.versions == VERSIONS["docker"]
+    assert [one.outcome for one in known["index-other"]["native"]] == ["failed"]
+
+
+def test_each_version_has_its_own(mini: Mini) -> None:
+    """What was seen of another version, or another content, is neither lost nor taken for it."""
+    keep(mini, "run", "executed", version="1.0")
+    (first,) = evidence.read(mini.root / "build")["index-run"]["native"]
+    keep(mini, "run", "failed", version="2.0")
+    changed(mini, "docs/index.rst|echo ran|echo ran # now")
+    keep(mini, "run", "failed", version="1.0")
+    known = evidence.read(mini.root / "build")["index-run"]["native"]
+
+    assert [(one.version, one.outcome) for one in known] == [
+        ("1.0", "executed"), ("2.0", "failed"), ("1.0", "failed"),
+    ]  # fmt: skip
+    assert evidence.valid(known, first.content, "1.0") == first
+    assert evidence.valid(known, first.content, "3.0") is None
+
+
+def test_old_evidence_goes(mini: Mini) -> None:
+    """Only so many records are kept of a block."""
+    for number in range(evidence.KEPT + 3):
+        keep(mini, "run", "executed", version=f"{number}.0")
+
+    kept = [one.version for one in evidence.read(mini.root / "build")["index-run"]["native"]]
+    assert kept == [f"{number}.0" for number in range(3, evidence.KEPT + 3)]
 
 
 @pytest.mark.parametrize("outcome", ["excepted", "failed"])
@@ -62,11 +87,11 @@ def test_what_was_not_tried_says_nothing(mini: Mini, outcome: Kind) -> None:
     """Evidence of the same block outlives a run that did not reach it, but not its change."""
     keep(mini, "run", "executed")
     keep(mini, "run", outcome, tried=False)
-    assert evidence.read(mini.root / "build")["index-run"]["native"].outcome == "executed"
+    assert evidence.read(mini.root / "build")["index-run"]["native"][-1].outcome == "executed"
 
     changed(mini, "docs/index.rst|echo ran|echo ran # now")
     keep(mini, "run", outcome, tried=False)
-    assert evidence.read(mini.root / "build")["index-run"]["native"].outcome == outcome
+    assert evidence.read(mini.root / "build")["index-run"]["native"][-1].outcome == outcome
 
 
 def test_blocks_that_are_gone_are_forgotten(mini: Mini) -> None:
