@@ -1,7 +1,7 @@
 """``nox -s docs-matrix``: try the guide with each version of Parsec, and the upgrades between them.
 
 For each version a copy of this checkout is bumped to it, as ``invoke bump`` does, and its own
-docs-test runs there. Then a stack with data is upgraded from each version to the next
+unit tests and docs-test run there. Then a stack with data is upgraded from each version to the next
 (``upgrades.py``). What passed is not tried again until something has changed.
 """
 
@@ -88,8 +88,9 @@ def folder_of(version: str) -> Path:
 
 
 def try_version(version: str) -> Row:
-    """Follow the guide of this version; StackError for blocks that fail."""
+    """Run the unit tests and follow the guide of this version; StackError for what fails."""
     folder, python = prepare(version)
+    checkout.run_inside(folder, "pytest", "--quiet")
     report = folder / "build" / "docs-test" / "report.json"
     report.unlink(missing_ok=True)
     done = checkout.try_inside(folder, "nox", "-s", "docs-test", "--", "--flavour", "native")

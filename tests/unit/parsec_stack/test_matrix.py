@@ -134,6 +134,7 @@ def test_docs_test_without_a_report_fails(folder: Path, monkeypatch: pytest.Monk
     """A docs-test that ends early has verified nothing."""
     failed = subprocess.CompletedProcess((), 1, "out", "err")
     monkeypatch.setattr(matrix, "prepare", lambda version: (folder, "3.12"))
+    monkeypatch.setattr(checkout, "run_inside", lambda *command: "")
     monkeypatch.setattr(checkout, "try_inside", lambda *command: failed)
 
     with pytest.raises(StackError, match="docs-test failed"):
