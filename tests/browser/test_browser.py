@@ -19,6 +19,10 @@ pytest_plugins = ["chromium"]
 
 DESKTOP: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 360, "height": 740}
+# The texts of the blocks, but for files, that are wider than their place.
+CUT_OFF = """blocks => blocks
+    .filter(one => !one.closest(".literal-block-wrapper") && one.scrollWidth > one.clientWidth)
+    .map(one => one.textContent)"""
 WITHOUT_NUMBERS = """all => all.map(pre => {
     const copy = pre.cloneNode(true)
     copy.querySelectorAll('.linenos').forEach(number => number.remove())
@@ -88,6 +92,15 @@ def test_nothing_overflows(
             assert page.evaluate("document.scrollingElement.scrollWidth") == width
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert page.evaluate("document.scrollingElement.scrollWidth") == width
+
+
+def test_no_command_is_cut_off(browser: Browser, address: str, page_name: str) -> None:
+    """Every command, and all that is printed, is seen whole, on a phone as well."""
+    with opened(browser, address, page_name) as page:
+        for size in (DESKTOP, PHONE):
+            page.set_viewport_size(size)
+            cut = page.locator("div.highlight pre").evaluate_all(CUT_OFF)
+            assert not cut, cut
 
 
 def test_copy_buttons(browser: Browser, address: str, page_name: str, blocks: Guide) -> None:
