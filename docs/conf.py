@@ -17,7 +17,7 @@ version = release
 
 extensions = [
     "guidewalk.directives", "sphinx_copybutton",
-    "facts", "settings_reference", "evidence", "verified_versions", "architecture",
+    "facts", "settings_reference", "evidence", "verified_versions", "ways", "architecture",
 ]  # fmt: skip
 exclude_patterns = ["extensions", "templates"]
 templates_path = ["templates"]
