@@ -42,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--block-timeout", type=float, default=BLOCK_TIMEOUT, help="seconds that a block may take"
     )
     group.addoption("--port-offset", type=int, help="add this to every port, instead of a free one")
+    group.addoption(
+        "--static", action="store_true", help="check only what needs no command to be run"
+    )
     group.addoption("--keep", action="store_true", help="keep the folders that the guide made")
 
 
@@ -76,6 +79,7 @@ def configure(
             option.block_timeout,
             option.port_offset,
             option.keep,
+            option.static,
         )
         session = begin(project, docs, tests, registry, options)
     except UserError as error:
@@ -85,6 +89,7 @@ def configure(
         inventory.accept(session.guide, session.inventory, config_of(docs.parent).command)
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
+    config.addinivalue_line("markers", "static: runs no command of the guide; chosen by --static")
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -115,6 +120,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave time limits to the blocks; let a command's name select its output, too."""
+    if config.option.static:
+        config.hook.pytest_deselected(
+            items=[one for one in items if not one.get_closest_marker("static")]
+        )
+        items[:] = [one for one in items if one.get_closest_marker("static")]
     limited = config.pluginmanager.hasplugin("timeout")
     guide = config.stash[SESSION].guide if SESSION in config.stash else None
     for item in items:

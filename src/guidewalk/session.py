@@ -28,6 +28,8 @@ class Options:
     block_timeout: float = BLOCK_TIMEOUT
     port_offset: int | None = None
     keep: bool = False
+    # No command is run, so that files need not be looked at either.
+    static: bool = False
 
 
 class Session:
@@ -62,7 +64,8 @@ class Session:
         # From here on, what looks at files in the background belongs to the same user throughout.
         self.followed = Followed(project)
         self.followed.change(options.flavours[0])
-        self.findings = project.findings_of(self.guide, registry)
+        only = () if options.static else None
+        self.findings = project.findings_of(self.guide, registry, only)
         self.claims = project.claims_of(self.guide, registry)
 
     def runner(self, flavour: str) -> Runner:
@@ -134,7 +137,7 @@ class Session:
             claim_seconds=self.claims.seconds,
         )
         text = json.dumps(seen, indent=2) + "\n"
-        if not self.holds_secret("report.json", text):
+        if not self.options.static and not self.holds_secret("report.json", text):
             self.output.mkdir(parents=True, exist_ok=True)
             (self.output / "report.json").write_text(text)
             version = self.project.version

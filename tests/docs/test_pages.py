@@ -8,6 +8,7 @@ from guidewalk.session import Session
 from parsec_stack.services import FlavourName
 
 
+@pytest.mark.static
 def test_the_guide_is_whole(docs_session: Session) -> None:
     """Its blocks are those of the inventory, and every artifact and check belongs to one."""
     mistakes = list(docs_session.mistakes())
@@ -16,6 +17,7 @@ def test_the_guide_is_whole(docs_session: Session) -> None:
         pytest.fail("\n".join(mistakes), pytrace=False)
 
 
+@pytest.mark.static
 def test_claims(flavour: FlavourName, docs_session: Session) -> None:
     """Each literal, link and number of the prose is known to an artifact or a program."""
     problems = docs_session.claims.problems(flavour)

@@ -35,3 +35,17 @@ def test_another_guide_has_its_own_inventory(tmp_path: Path) -> None:
     assert "accepted 1 blocks" in done.stdout + done.stderr
     assert "index-first  command" in (mini.root / inventory).read_text()
     assert (ROOT / inventory).read_text() == before
+
+
+def test_what_needs_no_command(tmp_path: Path) -> None:
+    """The first check of a maintainer runs nothing of the guide, and writes no report."""
+    mini = Mini(tmp_path).page(command("first", f"touch {tmp_path}/ran"))
+
+    whole = follow(mini, "--static", test="test_the_guide_is_whole")
+    block = follow(mini, "--static")
+
+    assert "+index-first  command" in whole.stdout
+    assert whole.returncode == 1
+    assert "1 deselected" in block.stdout
+    assert not (tmp_path / "ran").exists()
+    assert not (mini.root / "build" / "docs-test" / "report.json").exists()

@@ -7,6 +7,7 @@ from guidewalk.plugin import judge
 from guidewalk.session import Session
 
 
+@pytest.mark.static
 def test_the_guide_is_whole(docs_session: Session) -> None:
     """Its blocks are those of the inventory."""
     if mistakes := list(docs_session.mistakes()):
