@@ -57,7 +57,8 @@ class SettingsReference(SphinxDirective):
             return [nodes.paragraph("", "The Parsec server is not installed where this was built.")]
         releases = json.loads((docs / RELEASES).read_text())
         self.refuse_stale(options, releases)
-        return list(self.sections(options, releases, set_in(docs)))
+        places = set_in(docs)
+        return [overview(options, places), *self.sections(options, releases, places)]
 
     def refuse_stale(self, options: tuple[Option, ...], releases: dict[str, str]) -> None:
         """Fail on notes about options that do not exist, and on options of unknown releases."""
@@ -84,7 +85,7 @@ class SettingsReference(SphinxDirective):
     def entry(self, option: Option, release: str, files: list[str]) -> addnodes.desc:
         """One setting: its name, the facts of it, its help and our note."""
         name = option.variable or option.flag
-        anchor = f"setting-{nodes.make_id(name)}"
+        anchor = anchor_of(option)
         signature = addnodes.desc_signature("", "", addnodes.desc_name("", name), ids=[anchor])
         self.env.domains.standard_domain.note_object(
             "envvar", name, anchor, location=self.get_location()
@@ -93,6 +94,35 @@ class SettingsReference(SphinxDirective):
         content = addnodes.desc_content("", facts, *paragraphs(option.help))
         content += [nodes.note("", nodes.paragraph("", note)) for note in notes_on(option)]
         return addnodes.desc("", signature, content, domain="std", objtype="envvar", noindex=False)
+
+
+def anchor_of(option: Option) -> str:
+    """The id of the setting's entry."""
+    return f"setting-{nodes.make_id(option.variable or option.flag)}"
+
+
+def overview(options: tuple[Option, ...], places: dict[str, list[str]]) -> nodes.table:
+    """All settings in one table, each with a link to its entry."""
+    rows: list[list[list[nodes.Node]]] = [
+        [[nodes.Text(head)] for head in ("Setting", "Default", "Set here in")]
+    ]
+    for title in GROUPS:
+        for option in (one for one in options if group_of(one) == title):
+            name = nodes.literal("", option.variable or option.flag)
+            link = nodes.reference("", "", name, refid=anchor_of(option), internal=True)
+            files = [nodes.literal("", file) for file in places.get(option.variable or "", [])]
+            default: list[nodes.Node] = [nodes.Text("required")] if option.required else []
+            if option.default:
+                default = [nodes.literal("", option.default)]
+            rows.append([[link], default, separated(files, ", ")])
+    lines = [
+        nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in row))
+        for row in rows
+    ]
+    columns = (nodes.colspec(colwidth=width) for width in (56, 22, 22))
+    group = nodes.tgroup("", *columns, cols=3)
+    group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
+    return nodes.table("", group, classes=[GENERATED, "colwidths-given", "settings"])
 
 
 def group_of(option: Option) -> str:

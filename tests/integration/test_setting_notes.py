@@ -372,6 +372,10 @@ def test_the_page(tmp_path: Path) -> None:
     assert 'href="index.html#setting-parsec-db"' in other
     assert 'href="index.html#setting-parsec-email-use-ssl"' in other
     assert 'id="setting-parsec-db"' in page
+    table = page.partition("</table>")[0]
+    linked = re.findall(r'href="#(setting-[\w-]+)"', table)
+    assert len(linked) == len(options.server_options())
+    assert all(f'id="{anchor}"' in page for anchor in linked)
     assert page.count("set in <code") == 1
     assert page.index("PARSEC_ADMINISTRATION_TOKEN") < page.index("PARSEC_PORT</span>")
 
