@@ -19,9 +19,10 @@ done
 source ./parsec-credentials.env
 : "${MAIL_USER:?run gen-credentials.sh first}" "${MAIL_PASSWORD:?run gen-credentials.sh first}"
 
-# usage: ask ARGUMENT...    curl with the login, which goes through a pipe, not by an argument
+# usage: ask ARGUMENT...    curl with the login, which goes through a pipe, not by an argument;
+#                           on some systems it would trust their CAs beside the one that is named
 ask() {
-    curl --disable --noproxy '*' --silent --show-error --cacert custom-ca.crt \
+    curl --disable --noproxy '*' --silent --show-error --cacert custom-ca.crt --capath /dev/null \
         --config <(printf 'user = "%s:%s"\n' "$MAIL_USER" "$MAIL_PASSWORD") "$@"
 }
 

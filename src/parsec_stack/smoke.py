@@ -284,7 +284,8 @@ def by_http2(server: Server, device: Device) -> Iterator[Iterator[str]]:
 def trusting(ca_file: Path) -> list[str]:
     """Return the options that make curl trust what ``probes.trust`` trusts."""
     if ca_file.name != probes.PROXY_CERTIFICATE:
-        return ["--cacert", str(ca_file)]
+        # On some systems curl would trust their CAs, too.
+        return ["--cacert", str(ca_file), "--capath", "/dev/null"]
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

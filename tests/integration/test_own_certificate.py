@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from guidewalk import cache
 from parsec_stack import deployment, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.readiness import is_ready
-from parsec_stack.stack import ARTIFACTS, Stack
+from parsec_stack.stack import ARTIFACTS, DOCS, Stack
 from serving import Handler, serving
 
 TIMEOUT = 60
@@ -90,7 +92,8 @@ def test_our_own_proxy_is_judged_by_our_ca(certified: Path) -> None:
     """And by its name."""
     other = certified / "other"
     assert probes.proxy_trust(Stack(other)) == other / "custom-ca.crt"
-    assert smoke.trusting(other / "custom-ca.crt") == ["--cacert", str(other / "custom-ca.crt")]
+    trusted = ["--cacert", str(other / "custom-ca.crt"), "--capath", "/dev/null"]
+    assert smoke.trusting(other / "custom-ca.crt") == trusted
 
 
 def test_the_script_keeps_it(certified: Path) -> None:
@@ -126,6 +129,72 @@ def test_a_ca_that_the_system_trusts_is_another_one(certified: Path, tmp_path: P
 
     assert "parsec-proxy.crt: kept, of another CA" in done.stdout
     assert (folder / "parsec-proxy.crt").read_bytes() == given
+
+
+class Squatter(Handler):
+    """Somebody at a service's port, who answers whatever is asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Answer, and note who has asked."""
+        self.asked.append(self.path)
+        self.answer(200)
+
+    do_POST = do_HEAD = do_PUT = do_GET
+
+
+def token_is_sent() -> str:
+    """The guide's command that sends the administration token, to the port $SQUATTED."""
+    block = cache.load(DOCS).command("organization-api", "native")
+    return block.text.replace("<orgname>", "MyOrg").replace("localhost:6777", "localhost:$SQUATTED")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["S3_ENDPOINT=https://localhost:$SQUATTED ./create-bucket.sh",
+     "STACK_INBOX_PORT=$SQUATTED STACK_SMTP_PORT=1 ./ping-mailhog.sh", token_is_sent()],
+    ids=["keys of the store", "login of the inbox", "token"],
+)  # fmt: skip
+def test_no_secret_goes_to_who_has_a_certificate_of_the_systems_ca(
+    certified: Path, tmp_path: Path, command: str
+) -> None:
+    """On Debian curl looks into the system's folder of CAs as well, whichever CA is named."""
+    folder = shutil.copytree(certified / "own", tmp_path / "s")
+    (tmp_path / "trusted").mkdir()
+    company = (
+        "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=Company -days 9 "
+        "-keyout ca.key -out ca.crt && "
+        "cp ca.crt trusted/$(openssl x509 -in ca.crt -noout -hash).0 && "
+        "openssl req -new -newkey rsa:2048 -nodes -subj /CN=localhost -keyout squatter.key "
+        "-out squatter.csr && echo subjectAltName=DNS:localhost >names && "
+        "openssl x509 -req -in squatter.csr -CA ca.crt -CAkey ca.key "
+        "-set_serial 7 -days 90 -extfile names -out squatter.crt"
+    )
+    subprocess.run(["sh", "-c", company], cwd=tmp_path, check=True, capture_output=True)
+    for script in ("gen-credentials.sh", "gen-admin-token.sh"):
+        subprocess.run([ARTIFACTS / script], cwd=folder, check=True, capture_output=True)
+    for script in ("create-bucket.sh", "ping-mailhog.sh"):
+        shutil.copy(ARTIFACTS / script, folder)
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c"]
+    inside += ['mount --bind "$0" /etc/ssl/certs && exec timeout 20 bash -c "$1"']
+
+    def ask(how: str, port: int) -> None:
+        subprocess.run(
+            [*inside, tmp_path / "trusted", how], cwd=folder, capture_output=True,
+            env=os.environ | {"SQUATTED": str(port)}, timeout=TIMEOUT,
+        )  # fmt: skip
+
+    Squatter.asked.clear()
+    with serving(tmp_path / "squatter", Squatter) as port:
+        ask("curl --silent --cacert custom-ca.crt https://localhost:$SQUATTED/plain", port)
+        if Squatter.asked != ["/plain"]:
+            pytest.skip(
+                "curl trusts no CA but the one that is named here, or nothing can be mounted"
+            )
+        ask(command, port)
+
+    assert Squatter.asked == ["/plain"]
 
 
 def test_it_has_expired(certified: Path, tmp_path: Path) -> None:
