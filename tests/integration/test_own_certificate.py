@@ -107,19 +107,24 @@ def test_the_script_keeps_it(certified: Path) -> None:
     assert [(own / f"parsec-proxy.{suffix}").read_bytes() for suffix in ("key", "crt")] == before
 
 
-def test_a_ca_that_the_system_trusts_is_another_one(certified: Path, tmp_path: Path) -> None:
-    """Programs look it up beside the CA that is named: its certificates are not ours for that."""
-    folder = shutil.copytree(certified / "own", tmp_path / "s")
-    (tmp_path / "trusted").mkdir()
-    company = (
+def company(folder: Path, name: str) -> None:
+    """Let a company's CA sign the request NAME.csr; ``trusted`` holds that CA as a system does."""
+    sign = (
+        "mkdir trusted && echo subjectAltName=DNS:localhost >names && "
         "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=Company -days 9 "
         "-keyout ca.key -out ca.crt && "
         "cp ca.crt trusted/$(openssl x509 -in ca.crt -noout -hash).0 && "
-        "openssl x509 -req -in s/parsec-proxy.csr -CA ca.crt -CAkey ca.key "
-        "-set_serial 7 -days 90 -out s/parsec-proxy.crt"
+        f"openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key "
+        f"-set_serial 7 -days 90 -extfile names -out {name}.crt"
     )
+    subprocess.run(["sh", "-c", sign], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_ca_that_the_system_trusts_is_another_one(certified: Path, tmp_path: Path) -> None:
+    """Programs look it up beside the CA that is named: its certificates are not ours for that."""
+    folder = shutil.copytree(certified / "own", tmp_path / "s")
     shutil.copy(certified / "other" / "parsec-proxy.csr", folder)
-    subprocess.run(["sh", "-c", company], cwd=tmp_path, check=True, capture_output=True)
+    company(tmp_path, "s/parsec-proxy")
     given = (folder / "parsec-proxy.crt").read_bytes()
 
     done = subprocess.run(
@@ -159,17 +164,10 @@ def test_no_secret_goes_to_who_has_a_certificate_of_the_systems_ca(
 ) -> None:
     """On Debian curl looks into the system's folder of CAs as well, whichever CA is named."""
     folder = shutil.copytree(certified / "own", tmp_path / "s")
-    (tmp_path / "trusted").mkdir()
-    company = (
-        "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=Company -days 9 "
-        "-keyout ca.key -out ca.crt && "
-        "cp ca.crt trusted/$(openssl x509 -in ca.crt -noout -hash).0 && "
-        "openssl req -new -newkey rsa:2048 -nodes -subj /CN=localhost -keyout squatter.key "
-        "-out squatter.csr && echo subjectAltName=DNS:localhost >names && "
-        "openssl x509 -req -in squatter.csr -CA ca.crt -CAkey ca.key "
-        "-set_serial 7 -days 90 -extfile names -out squatter.crt"
-    )
-    subprocess.run(["sh", "-c", company], cwd=tmp_path, check=True, capture_output=True)
+    request = ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    request += ["-keyout", "squatter.key", "-out", "squatter.csr"]
+    subprocess.run(request, cwd=tmp_path, check=True, capture_output=True)
+    company(tmp_path, "squatter")
     for script in ("gen-credentials.sh", "gen-admin-token.sh"):
         subprocess.run([ARTIFACTS / script], cwd=folder, check=True, capture_output=True)
     for script in ("create-bucket.sh", "ping-mailhog.sh"):
