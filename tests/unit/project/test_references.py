@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import tasks
 
+from guidewalk.guide import Guide
 from parsec_stack.stack import ROOT
+from parsec_stack.verify.sources import Sources
 
 DOCUMENTS = ("README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst")
 # Where else a task or a session may be named.
@@ -46,7 +47,7 @@ def told(strays: list[Named]) -> str:
 
 def test_tasks() -> None:
     """Each ``invoke TASK`` that anything names is a task."""
-    known = set(tasks.namespace.task_names).union(*tasks.namespace.task_names.values())
+    known = Sources(Guide([]), ROOT).tasks
     found = list(
         named(r"[`'](?:scripts/run )?invoke ([\w-]+(?: [\w-]+)*)[`']", *DOCUMENTS, *PLACES)
     )
