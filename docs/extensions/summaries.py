@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -52,18 +52,15 @@ def remainder(findings: list[Finding]) -> str:
 
 
 def coverage(view: View) -> str:
-    """How the blocks of each page fared, by flavour."""
-    rows: list[list[str | int]] = []
-    for page in dict.fromkeys(block.page for block in view.guide.blocks):
-        for flavour in WAYS:
-            findings = [f for f in view.findings if (f.block.page, f.flavour) == (page, flavour)]
-            if findings:
-                rows.append([link(view, page), WAYS[flavour], *counts(findings)])
-    for flavour in WAYS:
-        findings = [one for one in view.findings if one.flavour == flavour]
-        rows.append(["All pages", WAYS[flavour], *counts(findings)])
-    heads = ["page", "flavour", "blocks", *WORDS.values()]
-    return table("Blocks by page and flavour", heads, rows)
+    """How many blocks of each page are verified, of how many, by flavour."""
+    pages = dict.fromkeys(block.page for block in view.guide.blocks)
+    rows: list[list[str | int]] = [
+        [link(view, page), *counts([one for one in view.findings if one.block.page == page])]
+        for page in pages
+    ]
+    rows.append(["All pages", *counts(view.findings)])
+    heads = ["page", *(head for way in WAYS.values() for head in (f"verified {way}", "of"))]
+    return table("Blocks that are verified, by page", heads, rows)
 
 
 def link(view: View, page: str) -> str:
@@ -71,10 +68,12 @@ def link(view: View, page: str) -> str:
     return f'<a href="{page}.html">{escape(view.title(page))}</a>'
 
 
-def counts(findings: list[Finding]) -> list[int]:
-    """How many there are, and of each state."""
-    number = Counter(one.state for one in findings)
-    return [len(findings), *(number[state] for state in WORDS)]
+def counts(findings: list[Finding]) -> Iterator[int | str]:
+    """For each flavour how many are verified, and how many there are; nothing if there are none."""
+    for flavour in WAYS:
+        states = [one.state for one in findings if one.flavour == flavour]
+        verified = sum(state in GOOD for state in states)
+        yield from (verified, len(states)) if states else ("", "")
 
 
 def exceptions(view: View) -> str:
@@ -192,7 +191,12 @@ def table(caption: str, heads: list[str], rows: Iterable[Cells]) -> str:
 def row(cells: Cells) -> str:
     """One row, whose first cell names it."""
     first, *others = cells
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+    return f'<tr><th scope="row">{first}</th>{"".join(map(entry, others))}</tr>'
+
+
+def entry(cell: str | int) -> str:
+    """One cell; numbers stand below each other."""
+    return f'<td class="number">{cell}</td>' if isinstance(cell, int) else f"<td>{cell}</td>"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -126,6 +126,8 @@ def test_summary(mini: Mini) -> None:
     text = (build_html(mini) / "index.html").read_text()
 
     assert "1 of 6 blocks verified; 4 not verified, 1 not executed" in text
+    row = '<td class="number">1</td><td class="number">6</td><td class="number">0</td>'
+    assert f'<tr><th scope="row">All pages</th>{row}<td class="number">6</td></tr>' in text
     assert "no client &lt; here: <a" in text
     assert "Of 20 such faults the test noticed 19, or 95.0%" in text
     assert "not noticed: port 1 &lt; 2" in text
@@ -133,7 +135,7 @@ def test_summary(mini: Mini) -> None:
     assert "<p>Not all &lt; of it.</p>" in text
     assert "The guide or its test has changed since." in text
     assert ">-a\n+b &lt;c&gt;</pre>" in text
-    assert "<td>1.2 s</td><td>7</td>" in text
+    assert '<td>1.2 s</td><td class="number">7</td>' in text
     assert "<td>withstood</td><td>files: 3</td>" in text
     assert "<td>broken off</td><td>ports &lt; 2: 1</td>" in text
     assert "with Parsec 3.6.1, too." in text
