@@ -16,6 +16,7 @@ from docutils import nodes
 from import_groups import Group, Imports
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from tables import Cell, table
 
 from guidewalk.errors import UserError
 from parsec_stack.stack import ROOT
@@ -76,24 +77,19 @@ def picture(groups: list[Group]) -> list[nodes.Node]:
     imports = import_groups.imports(groups, ROOT)
     svg = layers.Picture(groups, imports).svg(TITLE, DESCRIPTION)
     frame = f'<div class="layers-frame" role="group" tabindex="0" aria-label="{TITLE}">{svg}</div>'
-    return [nodes.raw("", frame, format="html"), table(groups, imports)]
+    return [nodes.raw("", frame, format="html"), in_words(groups, imports)]
 
 
-def table(groups: list[Group], imports: Imports) -> nodes.table:
+def in_words(groups: list[Group], imports: Imports) -> nodes.table:
     """Return a row for each group: what it does, and all groups that it imports from."""
-    rows = [row("Group", "What it does", "Imports from")]
+    rows: list[list[Cell]] = [["Group", "What it does", "Imports from"]]
     for group in groups:
         named = [other.name for other in groups if other.name in imports[group.name]]
-        rows.append(row(group.name, group.does, ", ".join(named) or "none"))
-    body = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (15, 50, 35)), cols=3)
-    body += [nodes.thead("", rows[0]), nodes.tbody("", *rows[1:])]
-    title = nodes.title("", "The same in words")
-    return nodes.table("", title, body, ids=["in-words"], classes=["colwidths-given"])
-
-
-def row(*cells: str) -> nodes.row:
-    """Return the cells as a row."""
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
+        rows.append([group.name, group.does, ", ".join(named) or "none"])
+    made = table(rows, (15, 50, 35))
+    made.insert(0, nodes.title("", "The same in words"))
+    made["ids"].append("in-words")
+    return made
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -89,19 +89,18 @@ class Evidence:
             excludes = config_of(Path(app.srcdir).parent).excludes
             for name, literals in by_page(doctree, page).items():
                 if not excludes(name):
-                    self.mark(literals, name)
+                    mark(self.view, literals, name)
         for place in places:
             text = summaries.PARTS[place.part](self.view) if self.view else ""
             place.replace_self(nodes.raw("", text, format="html"))
 
-    def mark(self, literals: list[Any], page: str) -> None:
-        """Put the evidence below these blocks, which are all of the page."""
-        if not self.view:
-            return
-        for node, block in zip(literals, self.view.on_page(page), strict=True):
-            if block.kind == "message":
-                node["classes"].append("message")
-            below(wrapper(node), nodes.raw("", self.view.badge(block), format="html"))
+
+def mark(view: badges.View, literals: list[Any], page: str) -> None:
+    """Put the evidence below these blocks, which are all of the page."""
+    for node, block in zip(literals, view.on_page(page), strict=True):
+        if block.kind == "message":
+            node["classes"].append("message")
+        below(wrapper(node), nodes.raw("", view.badge(block), format="html"))
 
 
 def by_page(doctree: nodes.document, page: str) -> dict[str, list[Any]]:

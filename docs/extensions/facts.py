@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+from tables import Cell, table
 
 from guidewalk.directives import SUBJECT
 from guidewalk.errors import UserError
@@ -68,28 +70,19 @@ class ServiceTable(SphinxDirective):
         content = composition.parse((ARTIFACTS / composition.COMPOSE_FILE).read_text())
         images, ports = composition.images(content), composition.ports(content)
         second = "Package" if flavour == "native" else "Program"
-        rows: list[list[list[nodes.Node]]] = [
-            [[nodes.Text("Service")], [nodes.Text(second)], [nodes.Text("Listens on this machine")]]
-        ]
+        rows: list[list[Cell]] = [["Service", second, "Listens on this machine"]]
         for service, (image, _) in images.items():
             package = nodes.literal("", SERVICES[service].package, classes=[GENERATED])
             ran = package if flavour == "native" else nodes.Text(PROGRAMS[image])
             where = addresses(ports[service], flavour)
             rows.append([[nodes.literal("", service)], [ran], where])
-        return [self.table(rows)]
+        return [table(rows, (24, 30, 46), content=self.typed)]
 
-    def table(self, rows: list[list[list[nodes.Node]]]) -> nodes.table:
-        """A table whose first row is its head."""
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (24, 30, 46)), cols=3)
-        lines = [nodes.row("", *(self.entry(cell) for cell in row)) for row in rows]
-        group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
-        return nodes.table("", group, classes=["colwidths-given"])
-
-    def entry(self, cell: list[nodes.Node]) -> nodes.entry:
-        """One cell; its text counts as typed where the directive is, so that it is checked too."""
+    def typed(self, cell: Sequence[nodes.Node]) -> nodes.paragraph:
+        """A cell whose text counts as typed where the directive is, so that it is checked too."""
         paragraph = nodes.paragraph(self.block_text, "", *cell)
         self.set_source_info(paragraph)
-        return nodes.entry("", paragraph)
+        return paragraph
 
 
 def addresses(ports: list[composition.PublishedPort], flavour: FlavourName) -> list[nodes.Node]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
+from tables import Cell, table
 
 from guidewalk.prose import GENERATED
 from parsec_stack.options import Option, server_options
@@ -103,26 +104,17 @@ def anchor_of(option: Option) -> str:
 
 def overview(options: tuple[Option, ...], places: dict[str, list[str]]) -> nodes.table:
     """All settings in one table, each with a link to its entry."""
-    rows: list[list[list[nodes.Node]]] = [
-        [[nodes.Text(head)] for head in ("Setting", "Default", "Set here in")]
-    ]
+    rows: list[list[Cell]] = [["Setting", "Default", "Set here in"]]
     for title in GROUPS:
         for option in (one for one in options if group_of(one) == title):
             name = nodes.literal("", option.variable or option.flag)
             link = nodes.reference("", "", name, refid=anchor_of(option), internal=True)
             files = [nodes.literal("", file) for file in places.get(option.variable or "", [])]
-            default: list[nodes.Node] = [nodes.Text("required")] if option.required else []
+            default: Cell = "required" if option.required else ""
             if option.default:
                 default = [nodes.literal("", option.default)]
             rows.append([[link], default, separated(files, ", ")])
-    lines = [
-        nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in row))
-        for row in rows
-    ]
-    columns = (nodes.colspec(colwidth=width) for width in (56, 22, 22))
-    group = nodes.tgroup("", *columns, cols=3)
-    group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
-    return nodes.table("", group, classes=[GENERATED, "colwidths-given", "settings"])
+    return table(rows, (56, 22, 22), classes=(GENERATED, "settings"))
 
 
 def group_of(option: Option) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+from tables import table
 
 from parsec_stack import checkout, versions
 
@@ -53,15 +54,17 @@ def tables(names: list[str], report: Row, fingerprint: str) -> list[nodes.Node]:
     pairs = sorted(upgraded, key=lambda pair: versions.order(pair[0]))
     parts: list[nodes.Node] = [
         table(
-            ("Version", "Result", "Python", "Blocks"),
-            [(name, *of_version(tried.get(name), fingerprint)) for name in names],
+            [
+                ("Version", "Result", "Python", "Blocks"),
+                *((name, *of_version(tried.get(name), fingerprint)) for name in names),
+            ]
         )
     ]
     if not pairs:
         return [*parts, nodes.paragraph("", "No upgrade has been tried yet.")]
     heading = ("Upgrade", "Result", "Migrations", "The older server on the newer database")
     rows = [(" to ".join(pair), *of_upgrade(upgraded[pair], fingerprint)) for pair in pairs]
-    return [*parts, table(heading, rows)]
+    return [*parts, table([heading, *rows])]
 
 
 def of_version(row: Row | None, fingerprint: str) -> tuple[str, ...]:
@@ -88,19 +91,6 @@ def result(row: Row, fingerprint: str) -> str:
     if row["fingerprint"] != fingerprint:
         return f"{NOT_VERIFIED} since the guide was changed; verified before on {day}"
     return f"{outcome} on {day}"
-
-
-def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> nodes.table:
-    """A table of text."""
-    columns = [nodes.colspec(colwidth=1) for _ in heading]
-    head = nodes.thead("", table_row(heading))
-    body = nodes.tbody("", *(table_row(cells) for cells in rows))
-    return nodes.table("", nodes.tgroup("", *columns, head, body, cols=len(heading)))
-
-
-def table_row(cells: tuple[str, ...]) -> nodes.row:
-    """One row of text."""
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
