@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from guidewalk import processes
 from guidewalk.errors import UserError
 from parsec_stack.docker import COMPOSE_FILE
 from parsec_stack.services import FlavourName
@@ -210,16 +211,15 @@ def take_down(path: Path) -> None:
 def side_by_side(path: Path) -> float:
     """Return how many seconds the plain script takes, and end its processes afterwards."""
     shutil.copytree(ARTIFACTS, path)
-    log = path / "pids"
     started = time.perf_counter()
-    with log.open("w") as out:
-        answer = subprocess.run(
-            ["bash", str(Path(__file__).parent / "side-by-side.sh")],
-            cwd=path, env=environment(path), stdout=out, stderr=subprocess.PIPE, text=True,
-            timeout=300,
-        )  # fmt: skip
+    answer = subprocess.run(
+        ["bash", str(Path(__file__).parent / "side-by-side.sh")],
+        cwd=path, env=environment(path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, timeout=300,
+    )  # fmt: skip
     elapsed = time.perf_counter() - started
-    end(map(int, log.read_text().split()))
+    # Their folder must not go before them.
+    processes.end(path)
     if answer.returncode:
         sys.exit(f"error: side-by-side.sh failed:\n{answer.stderr.strip()}{last_words(path)}")
     return elapsed
@@ -230,19 +230,6 @@ def last_words(path: Path) -> str:
     logs = sorted((path / "log").glob("*.log"))
     texts = {log.name: log.read_text(errors="replace").strip() for log in logs}
     return "".join(f"\n{name}: {text.splitlines()[-1]}" for name, text in texts.items() if text)
-
-
-def end(numbers: Iterable[int]) -> None:
-    """End these processes, which must not outlive their folder."""
-    import psutil
-
-    services = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
-    for service in services:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            service.terminate()
-    _, alive = psutil.wait_procs(services, timeout=30)
-    for service in alive:
-        service.kill()
 
 
 def load(path: Path, port: int) -> float:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The yardstick of scripts/bench: the same steps as `invoke tls adminToken up migrate bucket`,
 # typed as a plain script that does side by side whatever does not wait for another. Runs in a
-# folder that holds the guide's files, on the ports given by STACK_..._PORT; prints the process
-# numbers that it leaves behind.
+# folder that holds the guide's files, on the ports given by STACK_..._PORT; leaves the services
+# running.
 set -euo pipefail
 
 # usage: wait_for COMMAND...
@@ -18,7 +18,6 @@ answers() {
 # usage: start SERVICE    in the background
 start() {
     "./run-parsec-$1" >"log/$1.log" 2>&1 &
-    echo $!
 }
 
 # usage: create_data    those of the database, which need no certificate

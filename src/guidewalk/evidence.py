@@ -65,15 +65,11 @@ def digests(guide: Guide, flavour: str) -> dict[str, Digests]:
     """Return both digests of each block of the flavour, by the block's id."""
     blocks = guide.of(flavour)
     files = {block.target: block for block in blocks if block.kind == "file" and block.target}
-    last: dict[str, Block] = {}
     result = {}
     way = ""
     for block in blocks:
         parts = [own(block)]
-        if block.kind == "command":
-            last[block.page] = block
-        # Stated output belongs to the command before it.
-        command = last.get(block.page) if block.kind in ("command", "output") else None
+        command = block if block.kind == "command" else guide.command_of(block, flavour)
         if command:
             parts += [own(command), *(own(file) for file in named_in(command.text, files))]
         way = sha256(way, own(block))

@@ -131,17 +131,17 @@ class Guide:
                 return block
         raise GuideError(f"the guide has no command block named '{name}' for the {flavour} flavour")
 
-    def commands_of(self, output: Block, flavour: str) -> list[str]:
-        """The name of the command whose output this is in the flavour; nothing of other blocks."""
-        if output.kind != "output":
-            return []
-        before = self.blocks[: self.blocks.index(output)]
-        names = [
-            one.name
+    def command_of(self, block: Block, flavour: str) -> Block | None:
+        """Return the command whose output the block states in the flavour, if it is an output."""
+        if block.kind != "output":
+            return None
+        before = reversed(self.blocks[: self.blocks.index(block)])
+        commands = (
+            one
             for one in before
-            if (one.page, one.kind) == (output.page, "command") and flavour in one.flavours
-        ]
-        return [name for name in names[-1:] if name]
+            if (one.page, one.kind) == (block.page, "command") and flavour in one.flavours
+        )
+        return next(commands, None)
 
     def of(self, flavour: str) -> list[Block]:
         """Return what a reader who follows this flavour does, in this order."""

@@ -90,6 +90,8 @@ def configure(
         pytest.exit(f"accepted {len(session.guide.blocks)} blocks: {session.inventory}", 0)
     config.stash[SESSION] = session
     config.addinivalue_line("markers", "static: runs no command of the guide; chosen by --static")
+    if option.static:
+        option.markexpr = f"({option.markexpr}) and static" if option.markexpr else "static"
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -120,19 +122,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave time limits to the blocks; let a command's name select its output, too."""
-    if config.option.static:
-        config.hook.pytest_deselected(
-            items=[one for one in items if not one.get_closest_marker("static")]
-        )
-        items[:] = [one for one in items if one.get_closest_marker("static")]
     limited = config.pluginmanager.hasplugin("timeout")
     guide = config.stash[SESSION].guide if SESSION in config.stash else None
     for item in items:
         if limited:
             item.add_marker(pytest.mark.timeout(ITEM_TIMEOUT))
         case = item.callspec.params if hasattr(item, "callspec") else {}
-        if guide and "block" in case:
-            item.extra_keyword_matches.update(guide.commands_of(case["block"], case["flavour"]))
+        command = guide.command_of(**case) if guide and {"block", "flavour"} <= {*case} else None
+        if command and command.name:
+            item.extra_keyword_matches.add(command.name)
 
 
 def judge(outcome: report.Outcome) -> None:

@@ -71,14 +71,15 @@ class Registry:
 
         return register
 
-    def of_behaviour(self) -> Registry:
-        """Return the registry without the checks that transcribe."""
-        own = copy(self)
-        own.files = {
-            name: [check for check in checks if check not in self.transcriptions]
-            for name, checks in self.files.items()
-        }
-        return own
+    def parted(self) -> tuple[Registry, Registry]:
+        """Return the same with the checks of files that show behaviour, and with the others."""
+        behaviour, transcribing = copy(self), copy(self)
+        for part, transcribes in ((behaviour, False), (transcribing, True)):
+            part.files = {
+                name: [check for check in checks if (check in self.transcriptions) == transcribes]
+                for name, checks in self.files.items()
+            }
+        return behaviour, transcribing
 
     def lean(self, names: Collection[str] | None = None) -> Registry:
         """Return the registry without the checks aside.

@@ -525,8 +525,8 @@ def await_route(stack: Stack) -> None:
     while not probes.serves_parsec(stack.ports["PROXY"], probes.proxy_trust(stack)):
         if time.monotonic() > deadline:
             raise StackError(
-                f"the proxy, at port {stack.ports['PROXY']}, does not pass on the server's "
-                "answers: see 'invoke logs --service parsec-proxy'"
+                f"the proxy, at port {stack.ports['PROXY']}, gives no answer of the server: "
+                "see 'invoke logs --service parsec-proxy'"
             )
         time.sleep(POLL)
 

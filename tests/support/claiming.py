@@ -64,7 +64,7 @@ REAL = {
     "anything, in stated output": ("...", "", "....", "knows this"),
     "project's site": ("https://parsec.cloud", "link", "https://parsec.clout", "knows this"),
     "attack": ("test_private_keys", "", "test_private_kees", "no attack"),
-    "port that answers anybody": ("8443", "open-port", "8444", "PROXY is 443"),
+    "port that answers anybody": ("8443", "open-port", "8444", "PROXY is 443 or 8443"),
     "field of the server's log": ("event", "log-field", "events", "the server logs event"),
     "version of TLS": ("1.2", "number", "1.4", "knows this"),
     "trusted address": ("172.16.0.0/12", "trusted", "localhost", "a mere name"),

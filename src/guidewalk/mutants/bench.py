@@ -85,13 +85,14 @@ class Bench:
     def judge(self, mutant: Mutant, seen: dict[str, Seen]) -> MutantResult | None:
         """Judge the mutant by what needs no service; None if only a run can tell."""
         started = time.monotonic()
+        behaviour, transcribing = self.registry.parted()
         stage, problem = "tools", ""
         if mutant.scope == "page":
             stage, problem = "markup", self.misread(mutant)
             if not problem:
                 return self.weigh(mutant)
         elif mutant.scope == "artifact":
-            problem = self.problem_of_file(mutant, self.registry.of_behaviour())
+            problem = self.problem_of_file(mutant, behaviour)
         elif kinds := {block.kind for block in self.blocks_of(mutant)}:
             if kinds & {"output", "message"}:
                 problem = self.unseen(mutant, seen)
@@ -99,7 +100,7 @@ class Bench:
             problem = self.problem_of_command(mutant)
         if problem:
             return MutantResult(True, stage, problem, time.monotonic() - started)
-        if mutant.scope == "artifact" and (problem := self.problem_of_file(mutant, self.registry)):
+        if mutant.scope == "artifact" and (problem := self.problem_of_file(mutant, transcribing)):
             spent = time.monotonic() - started
             return MutantResult(True, "transcription", problem, spent, transcribed=True)
         return None

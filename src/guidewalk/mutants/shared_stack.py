@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 
 from guidewalk import processes
@@ -92,10 +91,7 @@ class SharedStack:
 
 def outputs_of(command: Block, own: Guide, flavour: str) -> Iterator[Block]:
     """Yield the outputs that the guide states for the command."""
-    blocks = [block for block in own.of(flavour) if block.page == command.page]
-    place = [block.id for block in blocks].index(command.id)
-    following = takewhile(lambda block: block.kind != "command", blocks[place + 1 :])
-    return (block for block in following if block.kind == "output")
+    return (one for one in own.of(flavour) if own.command_of(one, flavour) == command)
 
 
 def left_by(runner: Runner) -> SharedStack:

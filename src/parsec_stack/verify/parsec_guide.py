@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterator
@@ -23,13 +22,11 @@ from parsec_stack.stack import ARTIFACTS, MAX_OFFSET, ROOT, Stack
 from parsec_stack.verify import config_linters, emphasis, same_versions, settings
 from parsec_stack.verify.reader import following, reader, welcome
 from parsec_stack.verify.recognisers import RECOGNISERS
-from parsec_stack.verify.sources import Sources
+from parsec_stack.verify.sources import Sources, tests_in
 from parsec_stack.verify.stack_files import StackFiles
 from parsec_stack.verify.stack_site import StackSite, prepare, site_of
 from parsec_stack.verify.stack_site import environment as reader_environment
 from parsec_stack.versions import declared
-
-TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 # CI runs the same commands as everybody, and says with this variable that its engine must not be
 # missing.
@@ -128,17 +125,10 @@ class ParsecGuide(Project):
 
     def is_tested(self, name: str) -> bool:
         """Return whether there is a test of this name."""
-        return name in tests_of(ROOT / "tests")
+        return name in tests_in(ROOT / "tests")
 
     def mistakes(self, claims: Claims) -> Iterator[str]:
         """Yield settings that nothing reads, conflicting versions and unexplained lines."""
         yield from settings.problems(claims.sources)
         yield from same_versions.problems(claims.sources)
         yield from emphasis.problems(claims)
-
-
-@functools.cache
-def tests_of(folder: Path) -> frozenset[str]:
-    """The names of all tests in the folder's files."""
-    texts = (path.read_text() for path in folder.rglob("test_*.py"))
-    return frozenset(name for text in texts for name in TEST.findall(text))

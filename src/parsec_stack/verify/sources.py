@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from guidewalk.tool import Said, Tool, output_of
 from parsec_stack import composition
 from parsec_stack.verify import compose
 
+# A test's name, where it is defined.
+TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 DOCKER = Tool("docker", "", ["--version"])
 
 
@@ -108,3 +110,10 @@ class Sources:
             return None
         asked = ["all"] if program == "curl" else []
         return output_of([tool.path, *arguments, "--help", *asked], Path("/"))
+
+
+@cache
+def tests_in(folder: Path) -> frozenset[str]:
+    """Return the names of all tests in the folder's files."""
+    texts = (path.read_text() for path in folder.rglob("test_*.py"))
+    return frozenset(name for text in texts for name in TEST.findall(text))

@@ -416,7 +416,10 @@ def test_transcriptions_are_told_from_behaviour() -> None:
         """It does so."""
 
     assert registry.files == {"a.conf": [repeated, shown]}
-    assert registry.of_behaviour().files == {"a.conf": [shown]}
+    assert [part.files for part in registry.parted()] == [
+        {"a.conf": [shown]},
+        {"a.conf": [repeated]},
+    ]
 
 
 def test_some_mutants_give_no_score_of_the_guide(every: list[Mutant], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import pytest
 
 from guidewalk.errors import UserError
+from naming import EXTENSIONS, exists
 from parsec_stack.stack import DOCS, ROOT
 
-EXTENSIONS = DOCS / "extensions"
 PAGES = DOCS / "architecture"
-PACKAGES = ("guidewalk", "parsec_stack", "parsec_stack.verify")
 FILES = {"py", "rst", "toml", "txt", "json"}
 
 
@@ -30,24 +28,6 @@ def names(page: Path) -> set[str]:
     """All that the page names as ``module.function``; files look alike."""
     said = set(re.findall(r"``(\w+(?:\.\w+)+)``", page.read_text()))
     return {name for name in said if name.rpartition(".")[2] not in FILES}
-
-
-def exists(name: str) -> bool:
-    """Is this in a module of the packages, of the extensions, or in tasks.py?"""
-    places = [f"{package}.{name}" for package in PACKAGES]
-    first = name.partition(".")[0]
-    if first in PACKAGES or any((one / f"{first}.py").exists() for one in (ROOT, EXTENSIONS)):
-        places.append(name)
-    return any(map(resolves, places))
-
-
-def resolves(name: str) -> bool:
-    """Does this full name lead to anything?"""
-    try:
-        pkgutil.resolve_name(name)
-    except (ImportError, AttributeError):
-        return False
-    return True
 
 
 @pytest.mark.parametrize("page", sorted(one.name for one in PAGES.glob("*.rst")))

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from guidewalk.guide import Guide
+from naming import FOLDERS, is_there
 from parsec_stack.stack import ROOT
 from parsec_stack.verify.sources import Sources
 
 DOCUMENTS = ("README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst")
 # Where else a task or a session may be named.
 PLACES = ("src", "docs", "deploy", "scripts", "tests", ".ci", "noxfile.py", "tasks.py")
-FOLDERS = "src|tests|docs|deploy|scripts|examples"
 # Of another project, of the reader's, or made by a release.
 OTHERS = {"conf.py", "conftest.py", "index.rst", "CHANGELOG.rst"}
 ENDINGS = (".py", ".rst", ".toml", ".sh", ".yaml", ".conf", ".env", ".lock", ".txt", ".json")
@@ -91,19 +91,13 @@ def test_sessions() -> None:
 
 def test_files() -> None:
     """Each file and folder of the project that a document names is there."""
-    found = list(named(rf"``((?:{FOLDERS})/[\w./-]*|[\w-]+\.(?:py|rst|toml))``", *DOCUMENTS))
+    found = list(
+        named(rf"``((?:{'|'.join(FOLDERS)})/[\w./-]*|[\w-]+\.(?:py|rst|toml))``", *DOCUMENTS)
+    )
 
     strays = [one for one in found if one[2] not in OTHERS and not is_there(one[2])]
     assert len(found) > 80
     assert not strays, told(strays)
-
-
-def is_there(name: str) -> bool:
-    """Is this a path of the project, or the end of one?"""
-    if "/" in name:
-        return (ROOT / name).exists()
-    places = (ROOT / place for place in ("", *FOLDERS.split("|")))
-    return any(next(place.glob(f"**/{name}" if place != ROOT else name), None) for place in places)
 
 
 @pytest.mark.parametrize(
