@@ -9,7 +9,14 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = True
 
-SHELL = ["scripts/run", "scripts/set-up", "scripts/lock", "scripts/docker-engine", ".ci/run"]
+SHELL = [
+    "scripts/run",
+    "scripts/site",
+    "scripts/set-up",
+    "scripts/lock",
+    "scripts/docker-engine",
+    ".ci/run",
+]
 SHELL += ["tests/support/watch/bash_env.sh"]
 PROSE = ["README.rst", "CONTRIBUTING.rst", "SECURITY.rst", "src/guidewalk/README.rst", "docs"]
 PROSE += ["examples"]

@@ -29,7 +29,7 @@ import pytest
 
 from parsec_stack.stack import ROOT
 
-SCRIPTS = (".python-version", "scripts/run", "scripts/set-up")
+SCRIPTS = (".python-version", "scripts/run", "scripts/site", "scripts/set-up")
 MODULES = ("__init__.py", "environments.py")
 VERSION = (ROOT / ".python-version").read_text().strip()
 UV = shutil.which("uv") or ""
@@ -594,3 +594,27 @@ def test_tasks_need_no_more_than_their_lock() -> None:
         if not {each.lower().replace("_", "-") for each in known.get(name, [])} & set(locked)
     }
     assert missing == {}
+
+
+def test_locking_obeys_the_site(tmp_path: Path) -> None:
+    """What pip is configured for counts for uv when packages are locked, too."""
+    for name in ("scripts/lock", "scripts/site", ".python-version", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for lock in (ROOT / "scripts").glob("requirements*.lock"):
+        shutil.copy(lock, tmp_path / "scripts")
+    (tmp_path / "deploy").mkdir()
+    (config := tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://packages.example.com/simple\nproxy = http://proxy:1\n"
+    )
+    (programs := tmp_path / "programs").mkdir()
+    (programs / "uv").write_text('#!/bin/sh\necho "$UV_DEFAULT_INDEX $ALL_PROXY" >>asked\n')
+    (programs / "uv").chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    variables = {"HOME": str(tmp_path), "PATH": path, "PIP_CONFIG_FILE": str(config)}
+
+    subprocess.run([tmp_path / "scripts/lock"], env=variables, check=True, timeout=PATIENCE)
+
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) > 5
+    assert set(asked) == {"https://packages.example.com/simple http://proxy:1"}

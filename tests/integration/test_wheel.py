@@ -33,12 +33,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     locked = ROOT / "scripts" / "requirements-checks.lock", ROOT / "scripts" / "requirements.lock"
     pins = folder / "pins.txt"
     pins.write_text("".join(path.read_text() for path in locked))
-    uv = Path(sys.executable).with_name("uv")
-    own: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python]
-    names = folder / "names.txt"
-    names.write_text("\n".join(NEEDED))
-    run(*own, "--no-verify-hashes", "--constraint", versions(pins), "--requirement", names)
-    run(*own, "--no-deps", "--offline", wheel)
+    # pip obeys what the user has configured of it.
+    run(*pip, "--python", python, "install", "--constraint", versions(pins), *NEEDED)
+    run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel)
     return folder
 
 
