@@ -275,6 +275,17 @@ def test_environment_in_use(project: Project) -> None:
     assert not set(project.environments) & set(during)
 
 
+def test_active_environment(project: Project) -> None:
+    """Who has an environment of the checkout activated keeps uv when another takes its place."""
+    project.works()
+    active = os.pathsep.join([f"{project.root}/.venv/bin", project.environment()["PATH"]])
+    relock(project)
+    project.works(PATH=active)
+
+    uv = project.root / ".venv" / "bin" / "uv"
+    assert subprocess.run([uv, "--version"], capture_output=True).returncode == 0
+
+
 @pytest.fixture
 def company(packages: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The address of a package index with TLS, and the certificate of its CA."""
