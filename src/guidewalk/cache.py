@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -31,9 +33,7 @@ def load(docs: Path) -> Guide:
         return from_json(known)
     digest = content_digest(stamps)
     if known.get("digest") != digest:
-        from guidewalk import doctree
-
-        guide = doctree.read(docs)
+        guide = read(docs, cache.with_name("guide-trees"), stamps, digest)
         known = {
             "digest": digest,
             "blocks": [asdict(block) for block in guide.blocks],
@@ -41,6 +41,43 @@ def load(docs: Path) -> Guide:
         }
     write_cache(cache, known | {"stamps": stamps})
     return from_json(known)
+
+
+def read(docs: Path, kept: Path, paths: Iterable[str], digest: str) -> Guide:
+    """Read the pages with Sphinx, only changed ones if nothing else of these paths has changed.
+
+    The doctrees of all pages are in the folder ``kept``. No reading changes those of another one:
+    each works on a copy, which replaces them unless something is wrong with the guide, because
+    Sphinx warns of a page only when it reads that.
+    """
+    from guidewalk import doctree
+
+    state = content_digest(path for path in paths if not is_page(Path(path), docs))
+    name = f"{state}.{digest}"
+    with tempfile.TemporaryDirectory(prefix="trees-") as scratch:
+        trees = Path(scratch, name)
+        trees.mkdir()
+        with suppress(OSError, shutil.Error):
+            shutil.copytree(next(kept.glob(f"{state}.*"), scratch), trees, dirs_exist_ok=True)
+        guide = doctree.read(docs, trees)
+        with suppress(OSError, shutil.Error):
+            replace_trees(kept, trees)
+    return guide
+
+
+def replace_trees(kept: Path, trees: Path) -> None:
+    """Put the doctrees in the place of all earlier ones; another process sees all or none."""
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".new-") as beside:
+        copy = shutil.copytree(trees, Path(beside, trees.name))
+        for old in kept.glob("[!.]*"):
+            old.rename(Path(beside, f"old-{old.name}"))
+        copy.rename(kept / trees.name)
+
+
+def is_page(path: Path, docs: Path) -> bool:
+    """Return whether Sphinx itself notices that the file has changed."""
+    return path.is_relative_to(docs) and path.suffix in (".rst", ".md")
 
 
 def sources(docs: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -67,7 +104,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             yield Path(entry.path), entry.stat()
 
 
-def content_digest(paths: dict[str, Any]) -> str:
+def content_digest(paths: Iterable[str]) -> str:
     """Return one SHA-256 of the names and contents of these files."""
     total = hashlib.sha256()
     for path in paths:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from guidewalk.guide import DENIAL, Claim, Guide
-from guidewalk.registry import Registry
+from guidewalk.registry import Registry, nearest
 from guidewalk.site import Site
 
 # Returns what is wrong with the claim in the running stack; empty if nothing is.
@@ -74,12 +74,14 @@ class Claims:
         is_used: Callable[[str], bool],
         registry: Registry,
         is_tested: Callable[[str], bool],
+        hint: Callable[[Claim], str] = lambda claim: "",
     ) -> None:
         """Start to recognise the claims; without ``recognisers`` none is checked.
 
         ``sources`` is what the recognisers look into. ``is_used`` tells whether a variable that the
         prose says to be ignored is read or set. The ``registry`` has the checks that show what the
         prose denies; ``is_tested`` tells whether the project has another test of this name.
+        ``hint`` tells what a claim of no kind may have meant.
         """
         self.guide = guide
         self.registry = registry
@@ -87,6 +89,7 @@ class Claims:
         self.sources = sources
         self.is_used = is_used
         self.is_tested = is_tested
+        self.hint = hint
         # The verdicts of the running stacks, by flavour, and how many seconds they took.
         self.settled: dict[str, dict[Claim, Verdict]] = {}
         self.seconds = 0.0
@@ -126,9 +129,8 @@ class Claims:
             return next(iter(found.items()))
         if found:
             return "", Finding(f"this may be {' or '.join(found)}: give it a role")
-        return "", Finding(
-            "nothing here knows this: give it a role, or mark it by '.. beyond:: LITERAL - REASON'"
-        )
+        remedy = "give it a role, or mark it by '.. beyond:: LITERAL - REASON'"
+        return "", Finding(f"nothing here knows this: {self.hint(claim) or remedy}")
 
     def kinds(self, claim: Claim) -> dict[str, Finding]:
         """Return the findings of all recognisers that know the claim."""
@@ -147,7 +149,8 @@ class Claims:
         shown = self.registry.flavours_of(claim.reason, self.guide)
         if shown.intersection(claim.flavours) or self.is_tested(claim.reason):
             return HOLDS
-        return Finding(f"there is no check {claim.reason} of this flavour, and no such test")
+        near = nearest(claim.reason, self.registry.names())
+        return Finding(f"there is no check {claim.reason} of this flavour, and no such test{near}")
 
     def marked(self, claim: Claim) -> Finding:
         """Find out whether the mark that excepts the claim is still needed."""
@@ -189,13 +192,14 @@ class Claims:
                 answers[claim] = Verdict(claim, kind, outcome, problem)
         self.seconds += time.monotonic() - started
 
-    def problems(self, flavour: str) -> list[str]:
-        """Return what is wrong with the claims of this flavour, with page and line."""
-        return [
-            f"{verdict.claim.place}: ``{verdict.claim.text}``: {verdict.reason}"
-            for verdict in self.of(flavour)
-            if verdict.outcome in ("failed", "unrecognised")
-        ]
+    def problems(self, *flavours: str) -> list[str]:
+        """Return what is wrong with the claims of these flavours, each once, with page and line."""
+        verdicts = [verdict for flavour in flavours for verdict in self.of(flavour)]
+        return list(dict.fromkeys(map(told, filter(is_wrong, verdicts))))
+
+    def denied_by_stack(self, flavour: str) -> list[str]:
+        """Return only what the running stack says against the claims."""
+        return list(map(told, filter(is_wrong, self.settled.get(flavour, {}).values())))
 
     def close(self) -> None:
         """Wait for what has been started."""
@@ -213,6 +217,16 @@ class Claims:
     def rows(self, flavours: Iterable[str]) -> list[dict[str, Any]]:
         """Return all verdicts as the report has them."""
         return [verdict.as_json(flavour) for flavour in flavours for verdict in self.of(flavour)]
+
+
+def is_wrong(verdict: Verdict) -> bool:
+    """Return whether docs-test fails because of the claim."""
+    return verdict.outcome in ("failed", "unrecognised")
+
+
+def told(verdict: Verdict) -> str:
+    """Return the claim's place, the claim, and what became of it."""
+    return f"{verdict.claim.place}: ``{verdict.claim.text}``: {verdict.reason}"
 
 
 def seen(look: Later, site: Site) -> str:

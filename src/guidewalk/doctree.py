@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,17 +36,18 @@ EXTENSION = "guidewalk.directives"
 def read(docs: Path, cache: Path | None = None) -> Guide:
     """Return the guide in this folder, in reading order; GuideError with everything that is wrong.
 
-    A ``cache`` keeps the doctrees: only pages that have changed since are read again, and Sphinx's
-    warnings about the others are not repeated.
+    The error has the guide as far as it could be read. A ``cache`` keeps the doctrees: only pages
+    that have changed since are read again, and Sphinx's warnings about the others are not repeated.
     """
     pages, warnings = pages_of(docs, cache)
-    if warnings:
-        raise GuideError(f"Sphinx warns of the guide:\n{warnings}")
     blocks = [block for page in pages for block in page.blocks()]
     claims = [claim for page in pages for claim in page.claims()]
-    if mistakes := [mistake for page in pages for mistake in page.mistakes]:
-        raise GuideError("\n".join(mistakes))
-    return Guide(with_ids(distinct(blocks)), claims)
+    guide = Guide(with_ids(blocks), claims)
+    wrong = [f"Sphinx warns of the guide:\n{warnings}"] if warnings else []
+    wrong += [mistake for page in pages for mistake in page.mistakes]
+    if wrong := [*wrong, *taken(blocks)]:
+        raise GuideError("\n".join(wrong), guide)
+    return guide
 
 
 def listed(docs: Path) -> list[Block]:
@@ -128,8 +130,7 @@ class Page:
 
     def relative(self, path: str | Path) -> str:
         """Return the path as messages and reports name it."""
-        path = Path(path).resolve()
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+        return shown(Path(path), self.root)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the page's literal blocks in order; a wrong one is unexplained, and a mistake."""
@@ -141,11 +142,8 @@ class Page:
                 yield self.unexplained(node, str(error))
 
     def claims(self) -> Iterator[Claim]:
-        """Yield the page's claims, up to a mark that is wrong."""
-        try:
-            yield from prose.claims(self)
-        except GuideError as error:
-            self.mistakes.append(str(error))
+        """Yield the page's claims; a mark that is wrong is a mistake."""
+        yield from prose.claims(self)
 
     def unexplained(self, node: Any, reason: str) -> Block:
         """Return the node as a block of which only the text is known."""
@@ -158,6 +156,7 @@ class Page:
             language=str(node.get("language", "text")),
             kind="unexplained",
             flavours=self.flavours,
+            name=self.name_of(node),
             reason=reason,
         )
 
@@ -282,8 +281,19 @@ class Page:
 
     def fail(self, node: nodes.Node, message: str) -> NoReturn:
         """Raise GuideError with the node's place."""
+        raise GuideError(self.told(node, message))
+
+    def told(self, node: nodes.Node, message: str) -> str:
+        """Return the message with the node's place."""
         source, line = self.place(node)
-        raise GuideError(f"{self.relative(source)}:{line}: {message}")
+        return f"{self.relative(source)}:{line}: {message}"
+
+
+@cache
+def shown(path: Path, root: Path) -> str:
+    """Return the path without the project's folder, if it is in there."""
+    path = path.resolve()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def is_literal(node: nodes.Node) -> bool:
@@ -317,13 +327,12 @@ def first_line(holder: Path, text: str, after: int) -> int:
     return after + 1
 
 
-def distinct(blocks: list[Block]) -> list[Block]:
-    """Return the blocks; GuideError if two have the same name."""
+def taken(blocks: list[Block]) -> Iterator[str]:
+    """Yield the mistake of each block whose name another block has."""
     first: dict[str, Block] = {}
     for block in blocks:
         if block.name and (other := first.setdefault(block.name, block)) is not block:
-            raise GuideError(f"{block.place}: the name '{block.name}' is taken by {other.place}")
-    return blocks
+            yield f"{block.place}: the name '{block.name}' is taken by {other.place}"
 
 
 def with_ids(blocks: list[Block]) -> list[Block]:

@@ -20,6 +20,11 @@ class GuideError(UserError):
     The text names the place.
     """
 
+    def __init__(self, message: str, guide: Guide | None = None) -> None:
+        """``guide`` is what could be read all the same."""
+        super().__init__(message)
+        self.guide = guide
+
 
 @dataclass(frozen=True)
 class Block:
@@ -75,8 +80,8 @@ class Block:
         return f"{self.file or self.source}:{self.text_line + number - 1}"
 
 
-# The role of a sentence that denies something.
-DENIAL = "denial"
+# The roles of a sentence that denies something, a link and a number.
+DENIAL, LINK, NUMBER = "denial", "link", "number"
 
 
 @dataclass(frozen=True)

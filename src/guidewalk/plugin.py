@@ -133,6 +133,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.extra_keyword_matches.add(command.name)
 
 
+def tell(problems: list[str]) -> None:
+    """Fail with the problems, if there are any.
+
+    Their number comes first, because pytest repeats the first line at its end.
+    """
+    if problems:
+        number = f"{len(problems)} mistakes" if len(problems) > 1 else "one mistake"
+        pytest.fail("\n".join([f"{number}:", *problems]), pytrace=False)
+
+
 def judge(outcome: report.Outcome) -> None:
     """Make the outcome the item's."""
     if outcome.fails:

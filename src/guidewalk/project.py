@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from guidewalk.claims import Claims, Recognisers
 from guidewalk.files import Files
-from guidewalk.guide import Guide
+from guidewalk.guide import Claim, Guide
 from guidewalk.linters import Findings, Linter
 from guidewalk.registry import Registry
 from guidewalk.site import Site, home_of, new_folder
@@ -107,6 +107,13 @@ class Project:
         """Return what the recognisers look into."""
         return guide
 
+    def hint(self, claim: Claim, *, sources: Any) -> str:
+        """Return what a claim that no recogniser knows may mean; empty if nothing is like it."""
+        return ""
+
+    def keep(self, sources: Any) -> None:
+        """Keep what the sources have learned for the next run."""
+
     def is_used(self, variable: str, *, sources: Any) -> bool:
         """Return whether anything sets or reads the variable that the prose says to be ignored."""
         return False
@@ -123,7 +130,8 @@ class Project:
         """Return the guide's claims, which the recognisers start to look at."""
         sources = self.sources(guide)
         is_used = partial(self.is_used, sources=sources)
-        return Claims(guide, self.recognisers, sources, is_used, registry, self.is_tested)
+        hint = partial(self.hint, sources=sources)
+        return Claims(guide, self.recognisers, sources, is_used, registry, self.is_tested, hint)
 
     def findings_of(
         self, guide: Guide, registry: Registry, only: Collection[str] | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 
 from guidewalk.directives import MARK, SUBJECT
-from guidewalk.guide import DENIAL, Claim
+from guidewalk.guide import DENIAL, LINK, NUMBER, Claim
 
 if TYPE_CHECKING:
     from guidewalk.doctree import Page
@@ -20,7 +20,6 @@ type Marks = dict[str, tuple[str, str, nodes.comment | None]]
 
 # The class of what the guide's extensions derive themselves, which is nobody's claim.
 GENERATED = "generated"
-LINK, NUMBER = "link", "number"
 # In running text a number is a claim as well, unless it is part of a word, or "one" or "two", which
 # are not only numbers.
 COUNTS = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
@@ -36,7 +35,7 @@ ELSEWHERE = (nodes.literal, nodes.literal_block, nodes.reference, nodes.comment,
 
 
 def claims(page: Page) -> Iterator[Claim]:
-    """Yield the page's claims, in order; GuideError for a mark that none of them needs."""
+    """Yield the page's claims, in order; a mark that none of them needs is the page's mistake."""
     marks = marks_of(page)
     lines = Lines()
     for role, text, node in found(page.tree):
@@ -59,7 +58,8 @@ def claims(page: Page) -> Iterator[Claim]:
     yield from denials(page, marks, lines)
     for text, (keyword, _, comment) in marks.items():
         if comment:
-            page.fail(comment, f"stale '{keyword}: {text}': the page has no such literal or denial")
+            stale = f"stale '{keyword}: {text}': the page has no such literal or denial"
+            page.mistakes.append(page.told(comment, stale))
 
 
 def subject_of(node: nodes.Node) -> tuple[str, str, None]:
@@ -99,7 +99,7 @@ def marks_of(page: Page) -> Marks:
         if MARK in comment:
             name, text, reason = comment[MARK]
             if text in marks:
-                page.fail(comment, f"'{text}' is marked twice")
+                page.mistakes.append(page.told(comment, f"'{text}' is marked twice"))
             marks[text] = (name, reason, comment)
     return marks
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import copy
+from itertools import chain
 from typing import Any
 
 from guidewalk.files import Files
@@ -13,6 +17,8 @@ from guidewalk.guide import Guide
 Check = Callable[[Any], None]
 FileCheck = Callable[[Any], None]
 Provocation = Callable[[Any], str]
+# How alike two names are, from 0 to 1, of which one may be the other, misspelt.
+LIKENESS = 0.7
 
 
 class Registry:
@@ -106,22 +112,54 @@ class Registry:
         blocks = (one for one in guide.blocks if one.name in after or one.target in about)
         return {flavour for block in blocks for flavour in block.flavours}
 
+    def names(self) -> set[str]:
+        """Return the names of all checks that can show what the prose denies."""
+        every = [*self.provocations.values(), *chain(*self.checks.values(), *self.files.values())]
+        return {check.__name__ for check in every}
+
     def strays(self, guide: Guide) -> Iterator[str]:
         """Yield what is registered for a block that the guide lacks, or has no sentence."""
+        commands, messages = ("command", "exception"), ("message",)
         for name, checks in self.checks.items():
-            block = guide.named.get(name)
-            if block is None or block.kind not in ("command", "exception"):
-                yield f"checks are registered after '{name}', but no command block has this name"
+            if problem := stray(name, guide, commands):
+                yield f"{place(checks[0])}: a check follows {problem}"
             for check in checks:
                 if not check.__doc__:
-                    yield f"the check {check.__name__} has no sentence that says what it checks"
-        for name in self.files:
+                    yield (
+                        f"{place(check)}: the check {check.__name__} has no sentence that says "
+                        "what it checks"
+                    )
+        for name, file_checks in self.files.items():
             if name not in guide.files():
-                yield f"checks are registered about '{name}', but the guide shows no such file"
-        for name in self.provocations:
-            block = guide.named.get(name)
-            if block is None or block.kind != "message":
-                yield f"'{name}' is provoked, but no message block has this name"
+                near = nearest(name, guide.files())
+                yield (
+                    f"{place(file_checks[0])}: a check is about '{name}', but the guide shows no "
+                    f"such file{near}"
+                )
+        for name, provocation in self.provocations.items():
+            if problem := stray(name, guide, messages):
+                yield f"{place(provocation)}: this provokes {problem}"
+
+
+def stray(name: str, guide: Guide, kinds: tuple[str, ...]) -> str:
+    """Return that no block of these kinds has the name, unless one has it or may be meant to."""
+    block = guide.named.get(name)
+    if block and block.kind in (*kinds, "unexplained"):
+        return ""
+    known = [one.name for one in guide.blocks if one.name and one.kind in kinds]
+    return f"'{name}', but no {kinds[0]} block has this name{nearest(name, known)}"
+
+
+def place(check: Callable[..., Any]) -> str:
+    """Return the check's own file, as one would name it from the current folder, and line."""
+    code = inspect.unwrap(check).__code__
+    return f"{os.path.relpath(code.co_filename)}:{code.co_firstlineno}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a remark with the known name that is most like this one; empty if none is."""
+    found = difflib.get_close_matches(name, known, 1, LIKENESS)
+    return f" (the nearest is '{found[0]}')" if found else ""
 
 
 def named(name: str, checks: Iterable[Callable[..., Any]]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from guidewalk import cache, evidence, inventory, processes, report
 from guidewalk.config import config_of
 from guidewalk.errors import UserError
+from guidewalk.guide import Guide, GuideError
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 from guidewalk.runner import BLOCK_TIMEOUT, Runner
@@ -49,13 +50,15 @@ class Session:
         self.output = docs.parent / "build" / "docs-test"
         self.registry = registry
         self.options = options
-        self.guide = cache.load(docs)
+        # What is wrong with blocks and marks of the guide; then nothing can be followed.
+        self.unread: list[str] = []
+        self.guide = self.read()
         self.runners: dict[str, Runner] = {}
         self.notes: list[str] = []
         # What was not written, because it contains a secret.
         self.leaks: list[str] = []
         self.missing: dict[str, str] = {}
-        for flavour in options.flavours:
+        for flavour in () if options.static else options.flavours:
             if problem := project.problem(flavour):
                 if flavour in options.required:
                     raise UserError(f"the {flavour} flavour is required, but {problem}")
@@ -67,6 +70,16 @@ class Session:
         only = () if options.static else None
         self.findings = project.findings_of(self.guide, registry, only)
         self.claims = project.claims_of(self.guide, registry)
+
+    def read(self) -> Guide:
+        """Return the guide; a wrong one only where nothing follows it, to find all its mistakes."""
+        try:
+            return cache.load(self.docs)
+        except GuideError as error:
+            if error.guide is None or not self.options.static:
+                raise
+            self.unread = str(error).splitlines()
+            return error.guide
 
     def runner(self, flavour: str) -> Runner:
         """Return the runner of this flavour, made when first requested.
@@ -95,9 +108,11 @@ class Session:
 
     def mistakes(self) -> Iterator[str]:
         """Yield what is wrong with the guide as a whole."""
-        if problem := inventory.difference(
-            self.guide, self.inventory, config_of(self.docs.parent).command
-        ):
+        wrong = [*self.unread, *self.unexplained()]
+        yield from wrong
+        # Blocks that are wrong differ from the inventory, too.
+        command = config_of(self.docs.parent).command
+        if not wrong and (problem := inventory.difference(self.guide, self.inventory, command)):
             yield problem
         yield from self.registry.strays(self.guide)
         yield from self.project.mistakes(self.claims)
@@ -107,6 +122,12 @@ class Session:
             name = f"{artifacts}/{path.name}"
             if path.is_file() and name not in shown:
                 yield f"no page shows {name} whole: include it with the caption {path.name}"
+
+    def unexplained(self) -> Iterator[str]:
+        """Yield what each block without meaning lacks, unless that is told when it is reached."""
+        for block in self.guide.blocks if self.options.static else ():
+            if block.kind == "unexplained" and block.reason not in self.unread:
+                yield f"{block.place}: {block.reason}"
 
     def finish(self) -> None:
         """End what the runners have started, and write what was seen; safe to call twice."""
@@ -123,6 +144,7 @@ class Session:
                 runner.site.remove()
         self.findings.close()
         self.claims.close()
+        self.project.keep(self.claims.sources)
         absent = [
             f"{tool} {v}" for tool, v in self.findings.tools.items() if v.startswith("absent")
         ]

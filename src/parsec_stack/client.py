@@ -21,18 +21,30 @@ from urllib.parse import urlsplit
 from parsec_stack import probes
 from parsec_stack.errors import StackError
 
-try:
-    from parsec import _parsec as parsec
-except ImportError:
-    raise StackError(
-        "a client needs the package parsec-cloud, which this environment lacks "
-        "(it has no wheel for every platform: the README names them)"
-    ) from None
 
+class Bindings:
+    """The server's own bindings, which are imported, in a second, when they are first used."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            from parsec import _parsec
+        except ImportError:
+            raise StackError(
+                "a client needs the package parsec-cloud, which this environment lacks "
+                "(it has no wheel for every platform: the README names them)"
+            ) from None
+        return getattr(_parsec, name)
+
+
+parsec = Bindings()
 # How many seconds the server may take for one answer.
 TIMEOUT = 30.0
 MSGPACK = "application/msgpack"
-API_VERSION = str(parsec.ApiVersion.API_LATEST_VERSION)
+
+
+def api_version() -> str:
+    """Return the newest version of the protocol that the bindings speak."""
+    return str(parsec.ApiVersion.API_LATEST_VERSION)
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Server:
 
     def command(self, path: str, request: Any, headers: dict[str, str] | None = None) -> bytes:
         """Return the raw answer to a command of Parsec's protocol."""
-        own = {"Api-Version": API_VERSION, "Content-Type": MSGPACK, "Accept": MSGPACK}
+        own = {"Api-Version": api_version(), "Content-Type": MSGPACK, "Accept": MSGPACK}
         return self.request("POST", path, own | (headers or {}), request.dump())
 
     def administrate(self, method: str, path: str, token: str, **fields: str) -> dict[str, Any]:
@@ -98,12 +110,12 @@ class Device:
     signing_key: str = field(repr=False)
 
     @property
-    def author(self) -> parsec.DeviceID:
+    def author(self) -> Any:
         """The device in the form in which certificates name it."""
         return parsec.DeviceID.from_hex(self.device)
 
     @property
-    def key(self) -> parsec.SigningKey:
+    def key(self) -> Any:
         """The key with which the device signs."""
         return parsec.SigningKey(bytes.fromhex(self.signing_key))
 
@@ -158,7 +170,7 @@ def bootstrap(server: Server, link: str, label: str) -> Device:
     user, device, now = parsec.UserID.new(), parsec.DeviceID.new(), parsec.DateTime.now()
     handle = parsec.HumanHandle(parsec.EmailAddress("alice@example.com"), "Alice Example")
 
-    def user_certificate(human: Any) -> bytes:
+    def user_certificate(human: Any) -> Any:
         return parsec.UserCertificate(
             author=None,
             timestamp=now,
@@ -169,7 +181,7 @@ def bootstrap(server: Server, link: str, label: str) -> Device:
             profile=parsec.UserProfile.ADMIN,
         ).dump_and_sign(root)
 
-    def device_certificate(name: Any) -> bytes:
+    def device_certificate(name: Any) -> Any:
         return parsec.DeviceCertificate(
             author=None,
             timestamp=now,
@@ -231,7 +243,7 @@ def create_realm(server: Server, device: Device) -> str:
         per_sequester_service_keys_bundle_access=None,
         keys_bundle=token_bytes(32),
     )
-    return realm.hex
+    return str(realm.hex)
 
 
 def write_block(server: Server, device: Device, realm: str, content: bytes) -> str:
@@ -245,7 +257,7 @@ def write_block(server: Server, device: Device, realm: str, content: bytes) -> s
         key_index=1,
         block=content,
     )
-    return block.hex
+    return str(block.hex)
 
 
 def read_block(server: Server, device: Device, realm: str, block: str) -> bytes:

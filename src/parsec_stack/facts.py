@@ -10,9 +10,11 @@ import re
 import ssl
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 
+from guidewalk.registry import nearest
 from parsec_stack import composition, options
 from parsec_stack.errors import StackError
 from parsec_stack.stack import ARTIFACTS, DOCS, ROOT
@@ -38,8 +40,24 @@ def fact(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 def tell(name: str) -> str:
     """Return the fact as text; StackError if there is no such fact, or its source has changed."""
     if name not in FACTS:
-        raise StackError(f"there is no fact '{name}': the known ones are {', '.join(FACTS)}")
+        near = nearest(name, FACTS)
+        known = ", ".join(FACTS)
+        raise StackError(f"there is no fact '{name}'{near}: the known ones are {known}")
     return FACTS[name]()
+
+
+def with_value(text: str) -> list[str]:
+    """Return the names of the facts that are told by this text, or in words by this number."""
+    wanted = {text.lower(), in_words(int(text)) if text.isdecimal() else text.lower()}
+    wanted |= {str(WORDS.index(text.lower()))} if text.lower() in WORDS else set()
+    return [name for name, value in known_values() if value in wanted]
+
+
+def known_values() -> Iterator[tuple[str, str]]:
+    """Yield name and text of each fact whose source is in order and can be asked here."""
+    for name in FACTS:
+        with suppress(StackError, ImportError):
+            yield name, tell(name)
 
 
 def in_words(number: int) -> str:

@@ -105,6 +105,13 @@ def variables() -> frozenset[str]:
     return frozenset({COMMAND_LINE, *table})
 
 
+def subcommands() -> list[str]:
+    """Return the commands that ``parsec`` knows."""
+    from parsec.cli import cli
+
+    return sorted(cli.commands)
+
+
 def refusal(variable: str, value: str) -> str:
     """Return why the server refuses the value of this variable; empty if it accepts it."""
     import click

@@ -218,7 +218,7 @@ def check_place(link: str, scheme: str, host: str, port: int) -> None:
 
 def event_headers(device: Device) -> dict[str, str]:
     """Return the headers that ask for a stream of events."""
-    return device.headers() | {"Accept": "text/event-stream", "Api-Version": client.API_VERSION}
+    return device.headers() | {"Accept": "text/event-stream", "Api-Version": client.api_version()}
 
 
 @contextmanager

@@ -300,7 +300,10 @@ def provoke(stack: Stack, device: Device) -> int:
     import parsec._parsec as parsec
 
     command = parsec.authenticated_cmds.latest.ping.Req(ping="x").dump()
-    headers = device.headers() | {"Api-Version": client.API_VERSION, "Content-Type": client.MSGPACK}
+    headers = device.headers() | {
+        "Api-Version": client.api_version(),
+        "Content-Type": client.MSGPACK,
+    }
     path = f"/authenticated/{device.organization}"
     answer = request(
         "127.0.0.1", stack.ports["PROXY"], path, "POST", headers, command, trusting(stack)

@@ -49,3 +49,20 @@ def test_what_needs_no_command(tmp_path: Path) -> None:
     assert "1 deselected" in block.stdout
     assert not (tmp_path / "ran").exists()
     assert not (mini.root / "build" / "docs-test" / "report.json").exists()
+
+
+def test_all_mistakes_in_one_run(tmp_path: Path) -> None:
+    """What Sphinx, a mark, a block, a literal and a file of the guide have wrong, each once."""
+    mini = Mini(tmp_path).artifact("unshown.sh", "true\n")
+    mini.page(
+        "See :ref:`nosuch` and ``PARSEC_DBB``.\n\n.. beyond:: /x - theirs\n\n"
+        ".. code-block:: bash\n\n   true\n\n.. code-block:: bsh\n\n   true\n"
+    )
+
+    done = follow(mini, "--static", test="")
+    mistakes = ["undefined label: 'nosuch'", "index.rst:4: ``PARSEC_DBB``", "stale 'beyond: /x'",
+                "a bash block needs a :name:", "unknown language 'bsh'",
+                "no page shows deploy/unshown.sh"]  # fmt: skip
+
+    assert done.returncode == 1
+    assert [done.stdout.count(mistake) for mistake in mistakes] == [1] * len(mistakes)

@@ -10,7 +10,7 @@ from parsec_stack import logs
 
 def test_the_installed_server_writes_such_records() -> None:
     """What the server's own logging writes as JSON is read: an error with its traceback."""
-    from parsec_stack.verify.recognisers import LOGGING
+    from parsec_stack.verify.sources import LOGGING
 
     done = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True)
     shown = logs.readable(done.stdout.rstrip("\n")).splitlines()

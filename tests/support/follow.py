@@ -18,11 +18,14 @@ VERSION = str(declared(ROOT)["parsec"])
 def follow(
     mini: Mini, *options: str, test: str = "test_block", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Execute the guide's native blocks; what it leaves lies in the ``build`` of the guide."""
+    """Execute the guide's native blocks, or another ``test``; an empty name means all tests.
+
+    What it leaves lies in the ``build`` of the guide.
+    """
     pages = ROOT / "tests" / "docs" / "test_pages.py"
     argv = ["--docs", str(mini.docs), "--flavour", "native", "-p", "no:cacheprovider", *options]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", f"{pages}::{test}", *argv],
+        [sys.executable, "-m", "pytest", f"{pages}::{test}" if test else str(pages), *argv],
         cwd=ROOT,
         env=os.environ | variables,
         capture_output=True,

@@ -112,7 +112,7 @@ class Bench:
         claims = self.project.claims_of(own, self.registry)
         flavours = config_of(self.docs.parent).flavours
         try:
-            problems = [problem for flavour in flavours for problem in claims.problems(flavour)]
+            problems = claims.problems(*flavours)
             problems += self.project.mistakes(claims)
         finally:
             claims.close()

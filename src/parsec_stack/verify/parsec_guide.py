@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from guidewalk.claims import Claims
-from guidewalk.guide import Guide
+from guidewalk.guide import NUMBER, Claim, Guide
 from guidewalk.linters import Linter
 from guidewalk.project import Limits, Project
+from guidewalk.registry import nearest
 from guidewalk.site import home_of
-from parsec_stack import account, composition, docker, native
+from parsec_stack import account, composition, docker, facts, native
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import IMPLEMENTATIONS
 from parsec_stack.services import SERVICES, flavour_named
@@ -118,10 +119,22 @@ class ParsecGuide(Project):
         """Return the guide's artifacts and the programs."""
         return Sources(guide, ROOT)
 
+    def hint(self, claim: Claim, *, sources: Any) -> str:
+        """Return the fact that has the claim's value, or the known name that is most like it."""
+        if claim.role == NUMBER:
+            names = [f":fact:`{name}`" for name in facts.with_value(claim.text)]
+            return f"write {' or '.join(names)}, whichever is meant" if names else ""
+        near = nearest(claim.text, sources.names)
+        return f"give it a role, or write it as it is{near}" if near else ""
+
+    def keep(self, sources: Any) -> None:
+        """Keep what programs and packages have answered."""
+        sources.answers.save()
+
     def is_used(self, variable: str, *, sources: Any) -> bool:
         """Return whether the server reads the variable or the guide sets it."""
         set_here = re.search(rf"^\s*(export )?{variable}=", sources.code, re.MULTILINE)
-        return bool(set_here) or settings.is_read(variable)
+        return bool(set_here) or settings.is_read(variable, sources)
 
     def is_tested(self, name: str) -> bool:
         """Return whether there is a test of this name."""

@@ -7,13 +7,12 @@ it.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
 import ssl
 import stat
-import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 from guidewalk import match
 from guidewalk.claims import HOLDS, Finding, Recogniser, Recognisers
 from guidewalk.guide import Claim
-from guidewalk.tool import output_of
+from guidewalk.registry import nearest
 from parsec_stack import composition, facts, options
 from parsec_stack.services import FLAVOURS, usual_ports
 from parsec_stack.stack import ROOT
@@ -38,18 +37,6 @@ TLS_VERSIONS = {
     for name in ssl.TLSVersion.__members__
     if name.startswith("TLS")
 }
-# It logs an error as the server does.
-LOGGING = """
-import sys
-from parsec.config import LogLevel
-from parsec.logging import LogFormat, configure_logging, get_logger
-configure_logging(LogLevel.INFO, LogFormat.JSON, sys.stdout)
-try:
-    raise ValueError
-except ValueError:
-    get_logger().exception("")
-"""
-
 
 RECOGNISERS: Recognisers = {}
 
@@ -84,11 +71,12 @@ def setting(claim: Claim, known: Sources) -> Finding | None:
     name, equals, value = claim.text.partition("=")
     if not re.fullmatch(r"PARSEC_[A-Z0-9_]*", name):
         return None
-    if name not in options.variables():
-        return Finding(f"the server reads no variable {name}")
+    if name not in known.variables:
+        near = nearest(name, known.variables)
+        return Finding(f"the server reads no variable {name}{near}")
     if name in options.WITHOUT_EFFECT:
         return Finding(f"the server reads {name} without effect: warn of it with '.. ignored::'")
-    if equals and (refusal := options.refusal(name, value)):
+    if equals and (refusal := known.refusal(name, value)):
         return Finding(f"the server refuses {claim.text}: {refusal}")
     return HOLDS
 
@@ -96,7 +84,7 @@ def setting(claim: Claim, known: Sources) -> Finding | None:
 @recognises("option of the server")
 def server_option(claim: Claim, known: Sources) -> Finding | None:
     """--NAME of the server's option table."""
-    return holds_if(claim.text in {option.flag for option in options.server_options()})
+    return holds_if(claim.text in known.flags)
 
 
 @recognises("environment variable")
@@ -344,7 +332,7 @@ def program(claim: Claim, known: Sources) -> Finding | None:
     run = rf"(?m)(^#!/usr/bin/env |(^|[|(;&]|\$\()\s*){re.escape(name)}(\s|$)"
     if not re.fullmatch(r"[a-z][\w-]+", name) or not re.search(run, known.shell):
         return None
-    if shutil.which(name) or output_of(["bash", "-c", f"type -t {name}"], Path("/")).status == 0:
+    if shutil.which(name) or known.said_by(["bash", "-c", f"type -t {name}"]).status == 0:
         return HOLDS
     if name in known.needed:
         return Finding(unchecked=f"{name} is not on PATH: {known.needed[name]}")
@@ -375,11 +363,10 @@ def command(claim: Claim, known: Sources) -> Finding | None:
         return None
     if words[0] == "invoke":
         unknown = [word for word in words[1:] if word not in known.tasks]
-        return Finding(f"invoke has no task {unknown[0]}") if unknown else HOLDS
+        near = nearest(unknown[0], known.tasks) if unknown else ""
+        return Finding(f"invoke has no task {unknown[0]}{near}") if unknown else HOLDS
     if words[0] == "parsec":
-        from parsec.cli import cli
-
-        return HOLDS if words[1] in cli.commands else Finding(f"parsec knows no {words[1]}")
+        return HOLDS if words[1] in known.subcommands else Finding(f"parsec knows no {words[1]}")
     if words[0] == "docker":
         return docker_command(words[1:], known)
     if not shutil.which(words[0]):
@@ -436,7 +423,7 @@ def block_store(claim: Claim, known: Sources) -> Finding | None:
     """A block store in the form that the server reads, with words in the place of its parts."""
     if not claim.text.startswith("s3:"):
         return None
-    return Finding(options.refusal("PARSEC_BLOCKSTORE", claim.text))
+    return Finding(known.refusal("PARSEC_BLOCKSTORE", claim.text))
 
 
 @recognises("anything, in stated output")
@@ -499,10 +486,7 @@ def only_a_name(text: str) -> bool:
 @recognises("field of the server's log", role="log-field")
 def log_field(claim: Claim, known: Sources) -> Finding | None:
     """A member of the object in which the server logs an error."""
-    said = output_of([sys.executable, "-c", LOGGING], Path("/"))
-    if said.status:
-        return Finding(f"the log format of the server cannot be determined: {said.last_line}")
-    fields = json.loads(said.text)
+    fields = known.log_fields
     return HOLDS if claim.text in fields else Finding(f"the server logs {', '.join(fields)}")
 
 
@@ -518,39 +502,43 @@ ALIKE, UNLIKE = "the same to bash and compose", "not the same to bash and compos
 @recognises(ALIKE, role="alike")
 def alike(claim: Claim, known: Sources) -> Finding | None:
     """A form of a value that both read in the same way."""
-    return same_to_both(claim.text, expected=True)
+    return same_to_both(known, claim.text, expected=True)
 
 
 @recognises(ALIKE, role="alike-quoted")
 def alike_quoted(claim: Claim, known: Sources) -> Finding | None:
     """The same in double quotes."""
-    return same_to_both(f'"{claim.text}"', expected=True)
+    return same_to_both(known, f'"{claim.text}"', expected=True)
 
 
 @recognises(UNLIKE, role="unlike")
 def unlike(claim: Claim, known: Sources) -> Finding | None:
     """A form of a value that the two read differently."""
-    return same_to_both(claim.text, expected=False)
+    return same_to_both(known, claim.text, expected=False)
 
 
 @recognises(UNLIKE, role="unlike-quoted")
 def unlike_quoted(claim: Claim, known: Sources) -> Finding | None:
     """The same in double quotes."""
-    return same_to_both(f'"{claim.text}"', expected=False)
+    return same_to_both(known, f'"{claim.text}"', expected=False)
 
 
-def same_to_both(value: str, *, expected: bool) -> Finding:
+def same_to_both(known: Sources, value: str, *, expected: bool) -> Finding:
     """Return whether bash and compose agree on a value of this form after NAME."""
-    import tempfile
-
     from parsec_stack.verify import compose
 
     if not compose.TOOL.path:
         return Finding(unchecked="docker compose is absent here")
-    with tempfile.TemporaryDirectory(prefix="form-") as folder:
-        path = Path(folder) / "form.env"
-        path.write_text(f"NAME=before\nVALUE={value.replace(match.ANY, 'echo x')}\n")
-        differences = env_files.problems({path.name: path})[path.name]
+    question = ["env file", env_files.STRICT, value]
+    differences = known.answers.of(question, lambda: readings(value), "bash", compose.TOOL.path)
     if expected:
         return Finding("; ".join(differences))
     return HOLDS if differences else Finding("bash and compose read it alike")
+
+
+def readings(value: str) -> list[str]:
+    """Return where bash and compose differ on an env file with this value after NAME."""
+    with tempfile.TemporaryDirectory(prefix="form-") as folder:
+        path = Path(folder) / "form.env"
+        path.write_text(f"NAME=before\nVALUE={value.replace(match.ANY, 'echo x')}\n")
+        return env_files.problems({path.name: path})[path.name]

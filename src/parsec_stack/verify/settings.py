@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 
 from guidewalk.guide import Block
+from guidewalk.registry import nearest
 from parsec_stack import options
 from parsec_stack.verify.sources import Sources
 
@@ -37,23 +38,16 @@ def misuse(name: str, known: Sources) -> str:
     if name in options.WITHOUT_EFFECT:
         return f"the server reads {name} without effect: set it on the command line, or not at all"
     if name.startswith("PARSEC_"):
-        return "" if name in options.variables() else f"the server reads no variable {name}"
-    libraries = of_the_s3_client() | of_the_tls_library()
+        near = nearest(name, known.variables)
+        return "" if name in known.variables else f"the server reads no variable {name}{near}"
+    libraries = known.of_the_s3_client | of_the_tls_library()
     used = re.search(rf"\$\{{?{name}\b", known.code) or name in libraries
     return "" if used else f"nobody reads {name}: no file, no command and no library"
 
 
-def is_read(name: str) -> bool:
+def is_read(name: str, known: Sources) -> bool:
     """Return whether the server reads this variable, with effect."""
-    return name in options.variables() and name not in options.WITHOUT_EFFECT
-
-
-def of_the_s3_client() -> set[str]:
-    """Return the variables that the server's S3 client reads."""
-    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
-
-    named = (row[1] for row in BOTOCORE_DEFAUT_SESSION_VARIABLES.values() if row[1])
-    return {name for one in named for name in ([one] if isinstance(one, str) else one)}
+    return name in known.variables and name not in options.WITHOUT_EFFECT
 
 
 def of_the_tls_library() -> set[str]:

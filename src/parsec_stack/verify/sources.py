@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import sys
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from guidewalk.answers import Answers
 from guidewalk.guide import Guide
 from guidewalk.tool import Said, Tool, output_of
-from parsec_stack import composition
+from parsec_stack import composition, options
 from parsec_stack.verify import compose
 
 # A test's name, where it is defined.
 TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 DOCKER = Tool("docker", "", ["--version"])
+# It logs an error as the server does.
+LOGGING = """
+import sys
+from parsec.config import LogLevel
+from parsec.logging import LogFormat, configure_logging, get_logger
+configure_logging(LogLevel.INFO, LogFormat.JSON, sys.stdout)
+try:
+    raise ValueError
+except ValueError:
+    get_logger().exception("")
+"""
 
 
 class Sources:
@@ -24,6 +38,8 @@ class Sources:
     def __init__(self, guide: Guide, root: Path) -> None:
         self.guide = guide
         self.root = root
+        # Programs and packages are slow to ask, and change rarely.
+        self.answers = Answers(root / "build" / "answers.json")
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -87,16 +103,62 @@ class Sources:
     @cached_property
     def hosts_of_projects(self) -> set[str]:
         """The hosts that the installed packages name as their projects' own."""
-        from importlib import metadata
-        from urllib.parse import urlsplit
+        return set(self.answers.of(["hosts of projects"], hosts_of_projects))
 
-        named = [
-            url
-            for package in metadata.distributions()
-            for field in ("Home-page", "Project-URL")
-            for url in package.metadata.get_all(field) or []
-        ]
-        return {host for url in named if (host := urlsplit(url.rpartition(" ")[2]).hostname)}
+    @cached_property
+    def variables(self) -> set[str]:
+        """The environment variables that the server reads."""
+        return set(self.answers.of(["variables"], lambda: sorted(options.variables())))
+
+    @cached_property
+    def flags(self) -> set[str]:
+        """The options of the server, as written on the command line."""
+
+        def ask() -> list[str]:
+            return [option.flag for option in options.server_options()]
+
+        return set(self.answers.of(["flags"], ask))
+
+    @cached_property
+    def subcommands(self) -> set[str]:
+        """The commands that ``parsec`` knows."""
+        return set(self.answers.of(["subcommands"], options.subcommands))
+
+    @cached_property
+    def of_the_s3_client(self) -> set[str]:
+        """The variables that the server's S3 client reads."""
+        return set(self.answers.of(["variables of the S3 client"], variables_of_the_s3_client))
+
+    def refusal(self, variable: str, value: str) -> str:
+        """Return why the server refuses the value of this variable; empty if it accepts it."""
+        question = ["refusal", variable, value]
+        return self.answers.of(question, lambda: options.refusal(variable, value))
+
+    @cached_property
+    def log_fields(self) -> list[str]:
+        """The members of the object in which the server logs an error; ValueError without any."""
+        said = self.said_by([sys.executable, "-c", LOGGING])
+        if said.status:
+            raise ValueError(f"the server logs no error: {said.last_line}")
+        return list(json.loads(said.text))
+
+    def said_by(self, argv: list[str]) -> Said:
+        """Return what the program prints, and its status."""
+
+        def ask() -> list[str | int]:
+            return list(output_of(argv, Path("/")))
+
+        text, status = self.answers.of(argv, ask, argv[0])
+        return Said(str(text), int(status))
+
+    @cached_property
+    def names(self) -> set[str]:
+        """What the prose may call by its name: files, services, settings, options, tasks, words."""
+        services = {*self.compose.get("services", {}), *self.supervised}
+        settings = {*self.variables, *self.flags}
+        tasks = {f"invoke {task}" for task in self.tasks}
+        words = set(re.findall(r"(?<!\S)[\w./-]{4,}(?!\S)", self.code))
+        return {*self.files, *services, *settings, *tasks, *words}
 
     def file(self, name: str) -> str:
         """Return the text of an artifact; empty if the guide shows none of this name."""
@@ -109,7 +171,29 @@ class Sources:
         if not tool.path:
             return None
         asked = ["all"] if program == "curl" else []
-        return output_of([tool.path, *arguments, "--help", *asked], Path("/"))
+        return self.said_by([tool.path, *arguments, "--help", *asked])
+
+
+def hosts_of_projects() -> list[str]:
+    """Return the hosts of the sites that the installed packages name."""
+    from importlib import metadata
+    from urllib.parse import urlsplit
+
+    named = [
+        url
+        for package in metadata.distributions()
+        for field in ("Home-page", "Project-URL")
+        for url in package.metadata.get_all(field) or []
+    ]
+    return sorted({host for url in named if (host := urlsplit(url.rpartition(" ")[2]).hostname)})
+
+
+def variables_of_the_s3_client() -> list[str]:
+    """Return the environment variables that botocore reads."""
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+
+    named = (row[1] for row in BOTOCORE_DEFAUT_SESSION_VARIABLES.values() if row[1])
+    return sorted({name for one in named for name in ([one] if isinstance(one, str) else one)})
 
 
 @cache

@@ -120,7 +120,7 @@ def an_error_costs_nobody_else_an_answer(site: StackSite) -> None:
         others = [pool.submit(keep_asking, site, ended) for _ in range(OTHERS)]
         try:
             for _ in range(FAILURES):
-                headers = device.headers() | body | {"Api-Version": client.API_VERSION}
+                headers = device.headers() | body | {"Api-Version": client.api_version()}
                 failed[answer(site, "PROXY", "POST", path, command, **headers)[0]] += 1
         finally:
             ended.set()

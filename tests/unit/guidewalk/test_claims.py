@@ -14,6 +14,7 @@ from guidewalk.guide import Guide, GuideError
 from guidewalk.project import Project
 from guidewalk.registry import Registry
 from mini import Mini, command, include
+from parsec_stack import facts
 from parsec_stack.stack import ROOT
 from parsec_stack.verify import emphasis, settings
 from parsec_stack.verify.parsec_guide import ParsecGuide
@@ -100,9 +101,36 @@ def test_a_literal_of_two_kinds_needs_a_role() -> None:
 
 def test_problems_name_page_and_line() -> None:
     """A problem says where, what and why."""
-    (problem,) = claims_of(FILES, claim("PARSEC_DBB")).problems("native")
+    (problem,) = claims_of(FILES, claim("PARSEC_NOSUCHTHING")).problems("native")
 
-    assert problem == "docs/index.rst:7: ``PARSEC_DBB``: the server reads no variable PARSEC_DBB"
+    assert (
+        problem
+        == "docs/index.rst:7: ``PARSEC_NOSUCHTHING``: the server reads no variable PARSEC_NOSUCHTHING"
+    )
+
+
+def test_a_problem_is_told_once() -> None:
+    """A page that both flavours read has each of its mistakes only once."""
+    known = claims_of(FILES, claim("PARSEC_DBB"))
+
+    assert known.problems("native", "docker") == known.problems("native")
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "hint"),
+    [
+        ("parsec-sever", "", "(the nearest is 'parsec-server')"),
+        ("PARSEC_EMAL_HOST", "", "(the nearest is 'PARSEC_EMAIL_HOST')"),
+        ("invoke upp", "", "(the nearest is 'up')"),
+        ("3.7.0-rc.2", "number", "write :fact:`parsec`"),
+        ("zxcvbnm", "", "mark it by '.. beyond:: LITERAL - REASON'"),
+    ],
+)
+def test_what_may_be_meant(text: str, role: str, hint: str) -> None:
+    """A literal that nothing knows is told with the nearest name, a number with its fact."""
+    text = facts.tell("parsec") if role else text
+
+    assert hint in verdict(text, role).reason
 
 
 @pytest.mark.parametrize(

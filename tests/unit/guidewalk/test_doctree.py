@@ -346,3 +346,50 @@ def test_all_mistakes_are_told_at_once(mini: Mini) -> None:
         "docs/other.rst:6",
         "docs/other.rst:4",
     ]
+
+
+def test_only_a_changed_page_is_read_again(mini: Mini) -> None:
+    """Others come from the last reading, unless something else than a page has changed."""
+    pages = mini.root / "read"
+    with (mini.docs / "conf.py").open("a") as conf:
+        conf.write(
+            "def setup(app):\n    app.connect('source-read', note)\n"
+            "def note(app, page, text):\n"
+            f"    with open({str(pages)!r}, 'a') as file:\n        print(page, file=file)\n"
+        )
+    mini.artifact("a.sh", "true\n").page(".. toctree::\n\n   other\n\n" + include("a.sh"))
+    mini.page(command("a", "true"), "other").load()
+
+    pages.write_text("")
+    names = [block.name for block in mini.page(command("b", "true"), "other").load().blocks]
+    changed = pages.read_text()
+    mini.artifact("a.sh", "false\n").load()
+
+    assert (changed, names) == ("other\n", [None, "b"])
+    assert pages.read_text() == "other\nindex\nother\n"
+
+
+def test_a_warning_is_repeated(mini: Mini) -> None:
+    """Sphinx warns of a page while it reads it; until it is mended, it is read every time."""
+    mini.page(".. toctree::\n\n   other\n\n" + command("a", "true"))
+    mini.page("Fine.\n", "other").load()
+    mini.page("See :ref:`nosuch` and\n\n* odd\n list\n", "other")
+
+    for text in ("One.\n", "Two.\n"):
+        mini.page(".. toctree::\n\n   other\n\n" + text)
+        with pytest.raises(GuideError, match=r"docs/other.rst:7: WARNING: Bullet list ends"):
+            mini.load()
+
+
+def test_the_guide_is_known_as_far_as_it_can_be_read(mini: Mini) -> None:
+    """An error has all else, so that the rest can be checked as well."""
+    mini.page(command("a", "true", options="   :class: odd\n") + command("b", "true"))
+
+    with pytest.raises(GuideError) as caught:
+        mini.load()
+
+    assert caught.value.guide
+    assert [(one.name, one.kind) for one in caught.value.guide.blocks] == [
+        ("a", "unexplained"),
+        ("b", "command"),
+    ]
