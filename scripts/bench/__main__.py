@@ -1,6 +1,6 @@
 """Measure the speed that the project promises, each measurement as a ratio within one run.
 
-scripts/run python scripts/bench [--runs 3] [deploy again list proxy docker ...]
+scripts/run python scripts/bench [--runs 3] [deploy again list proxy docker check ...]
 """
 
 from __future__ import annotations
@@ -115,6 +115,24 @@ def docker(runs: int) -> None:
     tell("docker", "invoke up", ours, "docker compose up", theirs, "at most 1.15")
 
 
+def check(runs: int) -> None:
+    """Time the check of a million rows and objects against plainly listing the objects."""
+    import comparing
+
+    with folder() as path:
+        path.mkdir()
+        costs = comparing.measure(runs, path)
+    plain, checked = ([one[place].seconds for one in costs] for place in (0, 1))
+    tell("check", "check", checked, "plain listing", plain, "see the next line")
+    beside = statistics.median(checked) - statistics.median(plain)
+    processor = statistics.median(one.processor for _, one in costs)
+    memory = max(one.memory for _, one in costs) / 1e6
+    print(
+        f"check: {comparing.ROWS / beside:,.0f} objects a second beside the listing (at least "
+        f"20,000), {processor:.0f} s of a processor, {memory:.0f} MB of memory (below 200)"
+    )
+
+
 def overhead(_: int) -> None:
     """Print how long docs-test takes apart from the blocks and checks, from its last report."""
     report = ROOT / "build" / "docs-test" / "report.json"
@@ -139,6 +157,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     "list": listing,
     "proxy": proxy,
     "docker": docker,
+    "check": check,
     "overhead": overhead,
 }
 

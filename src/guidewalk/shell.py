@@ -75,12 +75,13 @@ class Result:
 
 
 class Printed:
-    """A block's output, collected and passed on by lines."""
+    """A block's output, passed on by lines, and collected unless ``keep`` is false."""
 
-    def __init__(self, line: Line | None, noise: str) -> None:
+    def __init__(self, line: Line | None, noise: str, keep: bool = True) -> None:
         """Start with nothing; leave out ``noise``, which names the block's temporary place."""
         self.line = line
         self.noise = noise
+        self.keep = keep
         self.text = ""
         self.rest = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -90,9 +91,14 @@ class Printed:
         lines = (self.rest + self.decoder.decode(chunk, final)).split("\n")
         self.rest = lines.pop()
         for text in lines:
-            self.text += f"{self.take(text)}\n"
+            self.collect(f"{self.take(text)}\n")
         if final and self.rest:
-            self.text += self.take(self.rest)
+            self.collect(self.take(self.rest))
+
+    def collect(self, text: str) -> None:
+        """Add to what is kept."""
+        if self.keep:
+            self.text += text
 
     def take(self, text: str) -> str:
         """Pass on the line as a terminal shows it: without what a carriage return overwrites."""
@@ -136,16 +142,23 @@ class Shell:
     def __exit__(self, *details: object) -> None:
         self.close()
 
-    def run(self, text: str, timeout: float | None = None, line: Line | None = None) -> Result:
+    def run(
+        self,
+        text: str,
+        timeout: float | None = None,
+        line: Line | None = None,
+        keep: bool = True,
+    ) -> Result:
         """Run the block; ``line`` gets each line that it prints, at once.
 
-        A block that fails, or takes more than ``timeout`` seconds, ends the shell and its group.
+        Without ``keep`` the result has no output. A block that fails, or takes more than
+        ``timeout`` seconds, ends the shell and its group.
         """
         if self.process.poll() is not None:
             return Result("", 0.0, "the shell has ended before the block")
         with named(Path(self.scratch.name).parent):
             Path(self.scratch.name, "block").write_text(text)
-        printed = Printed(line, f"{self.scratch.name}/statement: ")
+        printed = Printed(line, f"{self.scratch.name}/statement: ", keep)
         started = time.monotonic()
         os.write(self.requests.fileno(), b"\n")
         problem, at = "", 1
@@ -255,14 +268,15 @@ def run_block(
     values: Mapping[str, str] | None = None,
     line: Line | None = None,
     timeout: float | None = None,
+    keep: bool = True,
 ) -> str:
-    """Run one block in a shell of its own; return what it printed.
+    """Run one block in a shell of its own; return what it printed, nothing without ``keep``.
 
     Services that it starts keep running. Raises UserError with page, line and command that failed.
     """
     text = render_command(block, ports, values or {})
     with Shell(folder, environment) as shell:
-        result = shell.run(text, timeout, line)
+        result = shell.run(text, timeout, line, keep)
         if result.problem:
             raise UserError(failure_message(block, result))
         shell.release()

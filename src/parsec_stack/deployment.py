@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from guidewalk import cache, shell
 from guidewalk.console import say, warn
 from parsec_stack import edited, engine, inbox, ownership, probes, schema, store
+from parsec_stack.blocks import run
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import Flavour, flavour_of
 from parsec_stack.logs import for_people
 from parsec_stack.readiness import is_ready
 from parsec_stack.redact import of_stack
 from parsec_stack.services import SERVICES, SUPPORTING
-from parsec_stack.stack import ARTIFACTS, DOCS, LOCALHOST, Stack
+from parsec_stack.stack import ARTIFACTS, LOCALHOST, Stack
 from parsec_stack.waiting import Waiting
 
 READY_WITHIN = 120.0
@@ -53,20 +53,6 @@ BACKUP = "parsec.dump"
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
 ORGANIZATION_BYTES = 32
 CERTIFICATES = tuple(f"{name}.crt" for name in ownership.CERTIFIED)
-
-
-def run(stack: Stack, name: str, values: dict[str, str] | None = None) -> str:
-    """Run the guide's block of this name, or its variant for the flavour; return the output."""
-    blocks = cache.load(DOCS)
-    block = blocks.command(name, stack.flavour)
-    return shell.run_block(
-        block,
-        folder=stack.folder,
-        environment=stack.environment(),
-        ports=stack.moved_ports,
-        values=values or {},
-        line=lambda text: say(f"  {text}"),
-    )
 
 
 def prepare(stack: Stack) -> None:
@@ -497,6 +483,34 @@ def status(stack: Stack, *, as_json: bool = False) -> None:
         print(json.dumps([service.as_json() for service in services], indent=2))
     else:
         view.show(stack, services)
+
+
+def check(stack: Stack, *, content: bool, as_json: bool = False) -> bool:
+    """Compare the database with the object store; return whether every block is there.
+
+    Each fault is printed, then the numbers; as JSON, one object a line.
+    """
+    from parsec_stack import integrity
+
+    if not as_json:
+        say("check: database and objects")
+    require_complete(stack)
+    prepare(stack)
+    settle(stack, ("parsec-postgres", "parsec-s3"))
+
+    def tell(fault: integrity.Fault) -> None:
+        if as_json:
+            print(json.dumps(fault.as_json()))
+        else:
+            place = f"organization {fault.organization or '?'}, realm {fault.realm or '?'}"
+            say(f"  {fault.kind}: block {fault.block} of {place}: {fault.details}")
+
+    report = integrity.compare(stack, content=content, tell=tell)
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        say(f"  {report.told()}")
+    return report.whole
 
 
 def logs(stack: Stack, names: tuple[str, ...], *, follow: bool) -> None:

@@ -29,7 +29,7 @@ from watching import recorded, recording
 # The life of a stack, by lines of tasks.
 LINES = (
     "tls adminToken up migrate bucket",
-    "status status --json smoke ping-mail organization MyOrg",
+    "status status --json smoke ping-mail organization MyOrg check --content",
     "restart backup restore --yes up",
     "logs",
     "down destroy --yes",
