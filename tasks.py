@@ -126,18 +126,36 @@ def restart(stack: Stack) -> None:
 
 @stack_task()
 def backup(stack: Stack) -> None:
-    """Write the database into a file, before an upgrade."""
-    from parsec_stack import deployment
+    """Copy database, objects, keys and settings while the server works."""
+    from parsec_stack import backups
 
-    deployment.backup(stack)
+    backups.backup(stack)
 
 
-@stack_task(help={"yes": "do not ask"})
-def restore(stack: Stack, yes: bool = False) -> None:
-    """Restore the database from the last backup."""
-    from parsec_stack import deployment
+@stack_task(
+    creates=True,
+    help={
+        "set": "the name of the backup; the newest by default",
+        "target": "in a new folder: where the backups are",
+        "key": "in a new folder: the file with the key of the backups",
+        "yes": "do not ask",
+    },
+)
+def restore(
+    stack: Stack, set: str = "newest", target: str = "", key: str = "", yes: bool = False
+) -> None:
+    """Bring everything back from a backup, here or in a new folder."""
+    from parsec_stack import backups
 
-    deployment.restore(stack, confirmed=yes)
+    backups.restore(stack, set, target=target, key=key, confirmed=yes)
+
+
+@stack_task(help={"set": "the name of the backup; the newest by default"})
+def drill(stack: Stack, set: str = "newest") -> None:
+    """Restore a backup beside the stack, read it as a client, remove it."""
+    from parsec_stack import drill
+
+    drill.run(stack, set)
 
 
 @stack_task(stops=True)
@@ -182,5 +200,5 @@ def bump(version: str, python: str | None = None) -> None:
 
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, check, logs, restart, backup, restore, down, destroy, images, bundle, bump,
+    status, check, logs, restart, backup, restore, drill, down, destroy, images, bundle, bump,
 )  # fmt: skip

@@ -135,6 +135,11 @@ derive s3-identities.json <<JSON
 JSON
 # As a web server keeps a login (htpasswd). A salt protects what can be guessed: this cannot.
 printf '%s' "$MAIL_PASSWORD" | openssl passwd -apr1 -salt parsec -stdin | sed "s/^/$MAIL_USER:/" | derive mail-users
+# Whoever has this key can read the backups; without it nobody can.
+if [ ! -s secrets/backup-key ]; then
+    openssl rand -hex 32 | derive backup-key
+fi
+chmod 600 secrets/backup-key
 
 # Another run has added something meanwhile: follow the file that stays.
 [[ "$(cat "$file")" = "$used" ]] || exec bash "$0"

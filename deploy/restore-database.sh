@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Put the database back as parsec.dump has it, wholly or not at all; no server may run meanwhile.
+# Put the database back as the set has it that fetch-backup.sh has fetched, wholly or not at all; no
+# server may run meanwhile.
 # What was there before stays as a schema replaced_..., until drop-replaced.sh.
 # usage: restore-database.sh CLIENT...    as check-backup.sh
 set -euo pipefail
 
-dump=parsec.dump
+dump=fetched/database.dump
 
 # usage: statements CLIENT...    one transaction: unless the backup is read to its end nothing
 #                                comes of it

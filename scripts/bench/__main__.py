@@ -22,10 +22,10 @@ from typing import NoReturn
 from guidewalk import processes
 from guidewalk.errors import UserError
 from parsec_stack.docker import COMPOSE_FILE
+from parsec_stack.flavour import free_offset
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ARTIFACTS, ROOT, Stack
 from parsec_stack.verify import reader
-from parsec_stack.verify.stack_site import free_offset
 
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000

@@ -25,7 +25,7 @@ from parsec_stack.logs import for_people
 from parsec_stack.readiness import is_ready
 from parsec_stack.redact import of_stack
 from parsec_stack.services import SERVICES, SUPPORTING
-from parsec_stack.stack import ARTIFACTS, LOCALHOST, Stack
+from parsec_stack.stack import ARTIFACTS, LOCALHOST, Stack, locked, read_state
 from parsec_stack.waiting import Waiting
 
 READY_WITHIN = 120.0
@@ -46,8 +46,8 @@ ENV_FILES = (
 )
 # The guide's scripts generate these; the services start only with a value from each.
 GENERATED = ("parsec-credentials.env", "parsec-admin-token.env")
-# The guide writes its backup there.
-BACKUP = "parsec.dump"
+# A drill restores a backup there.
+DRILL = "drill"
 # The server's own rule (OrganizationID of its bindings), which also keeps quotes out of the
 # command.
 ORGANIZATION = re.compile(r"[\w-]{1,32}")
@@ -316,56 +316,6 @@ def restart(stack: Stack) -> None:
     settle(stack, SERVICES if stack.state.get("complete") else SUPPORTING)
 
 
-def backup(stack: Stack) -> None:
-    """Write the database into a file of the stack's folder."""
-    say("backup: database")
-    require_up(stack)
-    settle(stack, ("parsec-postgres",))
-    run(stack, "backup")
-    say(f"  written to {shown(stack.folder / BACKUP)}")
-
-
-def restore(stack: Stack, *, confirmed: bool) -> None:
-    """Restore the database from the backup, and start the server on it.
-
-    Nothing is stopped before the backup has been read to its end. The replaced database is dropped
-    when the server has answered.
-    """
-    say("restore: database")
-    flavour = flavour_of(stack)
-    require_backup(stack.folder / BACKUP)
-    lost = lost_data(stack)
-    if not confirmed:
-        also = f" and continue without {' and '.join(lost)}" if lost else ""
-        ask(f"replace the database of the stack in {stack.folder} with its backup{also}?")
-    prepare(stack)
-    check_files(stack)
-    wake(stack)
-    stop_outdated(stack, SUPPORTING)
-    if lost:
-        flavour.begin_anew(stack)
-    if lost or not flavour.is_up(stack):
-        start_services(stack)
-    flavour.start_missing(stack, SUPPORTING)
-    settle(stack, SUPPORTING)
-    run(stack, "check-backup")
-    with server_stopped(stack):
-        run(stack, "restore")
-        stack.remember(replaced=True)
-    if lost:
-        run(stack, "bucket")
-    if stack.state.get("complete"):
-        resume(stack)
-    else:
-        say("next: invoke migrate bucket")
-
-
-def require_backup(path: Path) -> None:
-    """Raise StackError if there is no backup."""
-    if not path.exists() or not path.stat().st_size:
-        raise StackError(f"{path} is missing or empty: there is no backup; nothing was changed")
-
-
 def server_runs(stack: Stack) -> bool:
     """Return whether the Parsec server is kept up."""
     return flavour_of(stack).trouble(stack, "parsec-server") is None
@@ -429,12 +379,27 @@ def destroy(stack: Stack, *, confirmed: bool) -> None:
     flavour = flavour_of(stack)
     if not confirmed:
         ask(f"destroy the stack in {stack.folder}, with its data, backups and secrets?")
+    remove_drill(stack)
     down(stack)
     flavour.remove(stack)
     kept = ownership.remove(stack)
     say(f"destroyed the stack in {stack.folder}")
     if kept:
         say(f"  kept, because the stack did not make it: {', '.join(kept)}")
+
+
+def remove_drill(stack: Stack) -> None:
+    """Remove the stack that an interrupted drill has left in this one, with its services."""
+    folder = stack.folder / DRILL
+    state = read_state(folder)
+    if not state:
+        return
+    say("  the stack of a drill is removed")
+    left = Stack(folder, stack.flavour, int(state["port_offset"]), state)
+    with locked(left):
+        destroy(left, confirmed=True)
+    # Its lock, which nobody else can wait for.
+    ownership.delete(folder)
 
 
 def ping_mail(stack: Stack) -> None:

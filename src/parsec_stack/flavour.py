@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from guidewalk.site import is_free
 from parsec_stack import docker, native
+from parsec_stack.errors import StackError
 from parsec_stack.services import FlavourName
-from parsec_stack.stack import Stack
+from parsec_stack.stack import MAX_OFFSET, Stack
 from parsec_stack.status import ServiceStatus
+
+# A stack of its own beside others has its ports at least so far from the usual ones.
+MIN_OFFSET = 1000
 
 
 class Flavour(Protocol):
@@ -97,3 +103,13 @@ IMPLEMENTATIONS: dict[FlavourName, Flavour] = {"native": native, "docker": docke
 def flavour_of(stack: Stack) -> Flavour:
     """Return the module that runs this stack's services."""
     return IMPLEMENTATIONS[stack.flavour]
+
+
+def free_offset(folder: Path, flavour: FlavourName) -> int:
+    """Return an offset at which every port of a stack in the folder is free now."""
+    for _ in range(50):
+        offset = random.randrange(MIN_OFFSET, MAX_OFFSET)
+        ports = flavour_of(Stack(folder, flavour, offset)).ports(Stack(folder, flavour, offset))
+        if all(is_free(port) for _, port in ports):
+            return offset
+    raise StackError("no free ports were found for another stack: end others on this machine")

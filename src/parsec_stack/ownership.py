@@ -31,12 +31,15 @@ MADE = (
         "secrets/mail-users",
     ),
     *("secrets/administration-token", "secrets/account-seed"),
+    *("secrets/backup-key", "secrets/backup-client.json"),
+    *("backups/sets", "backups/objects", "last-backup", "last-drill", "drill"),
+    *("fetched", "fetched.old", ".backup.*", ".fetch.*"),
     *("parsec-admin-token.env", "parsec-credentials.env", "parsec-*.env.[0-9]*"),
     *("made/postgres", "made/s3", "parsec.dump", "parsec.[0-9]*.dump", "migrate.log"),
     *(ISSUED, ".setup-tls.*", LOCK),
 )
 # The folders that contain these; they are removed when they are empty.
-FOLDERS = ("data", "log", "made", "run", "secrets")
+FOLDERS = ("backups", "data", "log", "made", "run", "secrets")
 # The names of keys and certificates (setup-tls.sh).
 CERTIFIED = ("custom-ca", *KEY_GROUPS)
 
@@ -136,10 +139,12 @@ def named(stack: Stack) -> Iterator[Path]:
     """Yield the paths of the stack's own things."""
     for pattern in MADE:
         yield from stack.folder.glob(pattern)
-    for name, installed in stack.state.get("artifacts", {}).items():
-        path = stack.folder / name
-        if path.is_file() and digest(path.read_bytes()) == installed:
-            yield path
+    # What the tasks have copied from the guide, or have written settings into.
+    for kind in ("artifacts", "written"):
+        for name, recorded in stack.state.get(kind, {}).items():
+            path = stack.folder / name
+            if path.is_file() and digest(path.read_bytes()) == recorded:
+                yield path
     issued = fingerprints(stack.folder)
     for name in CERTIFIED:
         if is_issued(stack, name, issued):

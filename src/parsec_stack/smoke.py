@@ -76,11 +76,15 @@ def write(stack: Stack, blocks: int = 1) -> Traces:
     return traces
 
 
-def write_block(server: Server, traces: Traces) -> None:
-    """Write one block of random bytes, and add it to the traces once it is acknowledged."""
-    content = token_bytes(BLOCK_SIZE)
+def write_block(server: Server, traces: Traces, size: int = BLOCK_SIZE) -> str:
+    """Write one block of random bytes, and add it to the traces once it is acknowledged.
+
+    Returns its id in hex.
+    """
+    content = token_bytes(size)
     block = client.write_block(server, traces.device, traces.realm, content)
     traces.blocks[block] = content.hex()
+    return block
 
 
 def read_back(stack: Stack, traces: Traces, within: float = 0.0) -> None:
@@ -106,9 +110,9 @@ def read_block(server: Server, traces: Traces, block: str, deadline: float) -> b
             time.sleep(POLL)
 
 
-def new_organization(stack: Stack, server: Server) -> Device:
-    """Create an organization with its first user."""
-    name = f"Smoke{token_hex(6)}"
+def new_organization(stack: Stack, server: Server, name: str = "") -> Device:
+    """Create an organization of this name, or of a random one, with its first user."""
+    name = name or f"Smoke{token_hex(6)}"
     path = "/organizations"
     token = administration_token(stack)
     # The proxy lets no administrator pass.

@@ -34,11 +34,11 @@ from target import Decoy, Port, ports
 
 from parsec_stack import client, docker, native, ownership, redact, smoke
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import free_offset
 from parsec_stack.readiness import is_ready
 from parsec_stack.services import SERVICES
 from parsec_stack.stack import Stack
 from parsec_stack.verify import trial_stack
-from parsec_stack.verify.stack_site import free_offset
 
 if TYPE_CHECKING:
     from attackers import Record

@@ -230,9 +230,10 @@ def test_older_data(older: Path, tmp_path: Path) -> None:
 def test_older_dump(older: Path, fresh: Path, tmp_path: Path) -> None:
     """A backup that was made when parsec was a superuser can be restored by its owner's rights."""
     data = copy(older, tmp_path)
+    (tmp_path / "fetched").mkdir()
     with running(data) as server:
         before = server.content()
-        done = server.client("pg_dump", "-Fc", "-f", f"{tmp_path}/parsec.dump")
+        done = server.client("pg_dump", "-Fc", "-f", f"{tmp_path}/fetched/database.dump")
         assert done.returncode == 0, done.stderr
     shutil.rmtree(data)
     data = copy(fresh, tmp_path)

@@ -20,9 +20,9 @@ import pytest
 from invoke.loader import FilesystemLoader
 
 from guidewalk.processes import end, within
+from parsec_stack.flavour import free_offset
 from parsec_stack.services import KEY_GROUPS, SERVICES
 from parsec_stack.stack import ROOT, Stack
-from parsec_stack.verify.stack_site import free_offset
 from searching import found_in
 from watching import recorded, recording
 

@@ -128,7 +128,7 @@ def log_file(claim: Claim, known: Sources) -> Finding | None:
 @recognises("file")
 def made_file(claim: Claim, known: Sources) -> Finding | None:
     """A file or folder that the guide's commands make."""
-    shaped = re.fullmatch(rf"(?!/)[\w./-]*[\w-](\.({ENDINGS})|/)", claim.text)
+    shaped = re.fullmatch(rf"(?!/)[\w./-]*[\w-](\.({ENDINGS})|/)|secrets/[\w-]+", claim.text)
     if not shaped or claim.text in known.files or claim.text.startswith("log/"):
         return None
     return Finding(later=lambda site: exists(site, claim.text))

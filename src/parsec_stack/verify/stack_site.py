@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from guidewalk.site import Site, home_of, is_free, new_folder
+from guidewalk.site import Site, home_of, new_folder
 from parsec_stack import docker, environments
-from parsec_stack.errors import StackError
-from parsec_stack.flavour import flavour_of
+from parsec_stack.flavour import flavour_of, free_offset
 from parsec_stack.logs import for_people
 from parsec_stack.redact import Redactor
 from parsec_stack.services import FlavourName
-from parsec_stack.stack import MAX_OFFSET, ROOT, Stack
+from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.reader import downloads
 
-# Smaller offsets would collide with the default ports of other stacks.
-MIN_OFFSET = 1000
 # What the clean environment takes over: how to reach package indexes, proxies and the engine.
 KEPT_PREFIXES = ("PIP_", "DOCKER_")
 KEPT = {f"{name}_proxy" for name in ("http", "https", "all", "no")}
@@ -74,16 +70,6 @@ def prepare(flavour: FlavourName, offset: int | None = None) -> StackSite:
     # Compose names a project after the folder; a name in a variable would hide a missing file.
     stack = Stack(folder, flavour, offset, name=folder.name)
     return site_of(stack, environment(stack, home_of(folder)))
-
-
-def free_offset(folder: Path, flavour: FlavourName) -> int:
-    """Return an offset at which every port of the stack is free now."""
-    for _ in range(50):
-        offset = random.randrange(MIN_OFFSET, MAX_OFFSET)
-        stack = Stack(folder, flavour, offset)
-        if all(is_free(port) for _, port in flavour_of(stack).ports(stack)):
-            return offset
-    raise StackError("docs-test finds no free ports: end other stacks on this machine")
 
 
 def environment(stack: Stack, home: Path) -> dict[str, str]:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from parsec_stack import engine, redact
+from parsec_stack.flavour import free_offset
 from parsec_stack.services import FlavourName
 from parsec_stack.stack import ROOT, Stack
 from parsec_stack.verify.parsec_guide import docker_required
-from parsec_stack.verify.stack_site import docker_settings, free_offset
+from parsec_stack.verify.stack_site import docker_settings
 
 # How many seconds tasks may take.
 PATIENCE = 300

@@ -13,8 +13,8 @@ from typing import Any
 
 from parsec_stack import checkout
 from parsec_stack.errors import StackError
+from parsec_stack.flavour import free_offset
 from parsec_stack.stack import Stack
-from parsec_stack.verify.stack_site import free_offset
 
 # The tasks' message about a database that is newer than the server.
 REFUSAL = "the database has migrations that this Parsec server does not know"

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from parsec_stack import deployment, docker, schema
+from parsec_stack import backups, deployment, docker, schema
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 
@@ -176,55 +177,94 @@ def test_new_stack_has_lost_nothing(monkeypatch: pytest.MonkeyPatch, stack: Stac
     assert "parsec-s3" in flavour.done
 
 
-def restorable(monkeypatch: pytest.MonkeyPatch, stack: Stack, fails: str = "") -> Flavour:
-    """A stack with a backup whose server runs; the block that ``fails`` does."""
+def restorable(
+    monkeypatch: pytest.MonkeyPatch,
+    stack: Stack,
+    *,
+    fails: str = "",
+    migrations: Sequence[str] = KNOWN,
+) -> Flavour:
+    """A stack whose server runs, and a set with these migrations; the block that ``fails`` does."""
     flavour = with_database(monkeypatch, KNOWN)
     monkeypatch.setattr(flavour, "trouble", lambda stack, service: None)
+    monkeypatch.setattr(backups, "flavour_of", lambda stack: flavour)
 
-    def run(stack: Stack, name: str) -> None:
+    def run(stack: Stack, name: str, values: object = None) -> None:
         flavour.done.append(name)
         if name == fails:
             raise StackError(name)
+        if name == "fetch-backup":
+            (stack.folder / "fetched").mkdir()
+            lines = [f"migration {one}" for one in migrations]
+            head = ["set 20260131T023000Z", "database-read 2026-01-31T02:30:00Z", "objects 2 9"]
+            (stack.folder / "fetched" / "manifest").write_text("\n".join([*head, *lines]))
 
-    monkeypatch.setattr(deployment, "run", run)
-    (stack.folder / "parsec.dump").write_text("dump")
+    for module in (deployment, backups):
+        monkeypatch.setattr(module, "run", run)
+    (stack.folder / "secrets").mkdir()
+    (stack.folder / backups.KEY).write_text("key")
     return flavour
 
 
+def restore(stack: Stack, name: str = "newest") -> None:
+    """Restore from the set of this name, without a question."""
+    backups.restore(stack, name, target="", key="", confirmed=True)
+
+
 def test_restore(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
-    """The backup is read first, and what it replaces is dropped when the server has answered."""
+    """The set is fetched first, and what it replaces is dropped when the server has answered."""
     flavour = restorable(monkeypatch, stack)
 
-    deployment.restore(stack, confirmed=True)
+    restore(stack)
 
     blocks = [name for name in flavour.done if not name.startswith("parsec-")]
-    assert blocks == ["check-backup", "stop-server", "restore", "drop-replaced"]
+    assert blocks == [
+        *("fetch-backup", "bucket", "restore-objects", "stop-server", "restore", "drop-replaced"),
+    ]
     assert flavour.done[-2] == "parsec-server"
+    assert not (stack.folder / "fetched").exists()
 
 
-@pytest.mark.parametrize("content", [None, ""])
-def test_restore_without_a_backup(
-    monkeypatch: pytest.MonkeyPatch, stack: Stack, content: str | None
-) -> None:
-    """Without a backup, or with an empty one, nothing is touched."""
+def test_restore_without_the_key(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Without the key of the backups nothing is touched."""
     flavour = restorable(monkeypatch, stack)
-    path = stack.folder / "parsec.dump"
-    path.unlink() if content is None else path.write_text(content)
+    (stack.folder / backups.KEY).unlink()
 
-    with pytest.raises(StackError, match="nothing was changed"):
-        deployment.restore(stack, confirmed=True)
+    with pytest.raises(StackError, match="put back the key of your backups"):
+        restore(stack)
 
     assert flavour.done == []
 
 
+@pytest.mark.parametrize("name", ["yesterday", "../sets", "20260131T023000Z;x", ""])
+def test_restore_from_no_set(monkeypatch: pytest.MonkeyPatch, stack: Stack, name: str) -> None:
+    """What is no name of a set reaches no command."""
+    flavour = restorable(monkeypatch, stack)
+
+    with pytest.raises(StackError, match="is no name of a set"):
+        restore(stack, name)
+
+    assert flavour.done == []
+
+
+def test_restore_of_a_newer_database(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """A set that a newer server has written is refused before anything is stopped."""
+    flavour = restorable(monkeypatch, stack, migrations=[*KNOWN, "three"])
+
+    with pytest.raises(StackError, match=r"does not know \(three\)"):
+        restore(stack)
+
+    assert flavour.done == ["fetch-backup"]
+
+
 def test_restore_of_a_damaged_backup(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
-    """Nothing is stopped for a backup that cannot be read."""
-    flavour = restorable(monkeypatch, stack, fails="check-backup")
+    """Nothing is stopped for a set that cannot be fetched."""
+    flavour = restorable(monkeypatch, stack, fails="fetch-backup")
 
     with pytest.raises(StackError):
-        deployment.restore(stack, confirmed=True)
+        restore(stack)
 
-    assert flavour.done[-1] == "check-backup"
+    assert flavour.done == ["fetch-backup"]
 
 
 @pytest.mark.parametrize("fails", ["stop-server", "restore"])
@@ -235,17 +275,29 @@ def test_restore_that_fails_leaves_the_server_running(
     flavour = restorable(monkeypatch, stack, fails=fails)
 
     with pytest.raises(StackError):
-        deployment.restore(stack, confirmed=True)
+        restore(stack)
 
     assert flavour.done[-2:] == [fails, "parsec-server"]
 
 
+def test_restore_that_lacks_objects_stops_no_server(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack
+) -> None:
+    """The server works on until all objects are there."""
+    flavour = restorable(monkeypatch, stack, fails="restore-objects")
+
+    with pytest.raises(StackError):
+        restore(stack)
+
+    assert "stop-server" not in flavour.done
+
+
 def test_restored_database_that_is_older(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     """What was replaced stays while the server cannot answer: it wants a migration first."""
-    flavour = restorable(monkeypatch, stack)
+    flavour = restorable(monkeypatch, stack, migrations=["one"])
     flavour.applied = ["one"]
 
-    deployment.restore(stack, confirmed=True)
+    restore(stack)
     assert "drop-replaced" not in flavour.done
 
     flavour.applied = KNOWN
