@@ -111,6 +111,8 @@ def ask(live: Stack, other: Stack, manifest: Manifest) -> Testimony:
         )
     known.traces.device = kept.traces.device
     testimony = witness.testify(other, known, manifest.read_at.timestamp())
+    if not testimony.owed:
+        raise StackError(f"{manifest.name} is older than what its client remembers: make another")
     if testimony.lost:
         raise StackError(
             f"{manifest.name} lacks {len(testimony.lost)} of {testimony.owed} blocks that a client "

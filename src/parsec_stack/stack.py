@@ -140,9 +140,11 @@ class Stack:
     def install_artifacts(self) -> list[str]:
         """Copy the guide's files into the folder, as a reader does.
 
-        A copy that the reader has edited is kept; the names of those are returned.
+        A copy that the reader has edited is kept; the names of those are returned. So is one into
+        which a task has written settings.
         """
         installed: dict[str, str] = dict(self.state.get("artifacts", {}))
+        written: dict[str, str] = self.state.get("written", {})
         edited = []
         for source in sorted(ARTIFACTS.iterdir()):
             target, wanted = self.folder / source.name, source.read_bytes()
@@ -152,7 +154,7 @@ class Stack:
             elif present is None or digest(present) == installed.get(source.name):
                 copy_atomically(source, target)
                 installed[source.name] = digest(wanted)
-            else:
+            elif digest(present) != written.get(source.name):
                 edited.append(source.name)
         if installed != self.state.get("artifacts"):
             self.remember(artifacts=installed)

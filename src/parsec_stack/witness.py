@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -87,6 +87,10 @@ def at_work(stack: Stack) -> Iterator[None]:
     if found is None:
         yield
         return
+    with suppress(StackError):
+        found.write(stack)
+    # A backup names the second in which it began; what was written before that is in it.
+    time.sleep(1 - time.time() % 1)
     ended = threading.Event()
     thread = threading.Thread(target=write_until, args=(stack, found, ended))
     thread.start()

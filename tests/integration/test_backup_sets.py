@@ -18,7 +18,7 @@ import pytest
 
 from parsec_stack import backups, probes, smoke
 from parsec_stack.flavour import free_offset
-from parsec_stack.stack import Stack
+from parsec_stack.stack import ARTIFACTS, Stack
 from parsec_stack.verify import trial_stack
 
 # How many seconds a script may take, on a busy machine.
@@ -331,4 +331,4 @@ def test_bare_folder(stack: Stack) -> None:
             gone = trial_stack.invoke(other, "destroy", "--yes")
             assert gone.returncode == 0, gone.stdout + gone.stderr
     finally:
-        shutil.copy(trial_stack.ROOT / "deploy" / "parsec.env", stack.folder / "parsec.env")
+        shutil.copy(ARTIFACTS / "parsec.env", stack.folder / "parsec.env")

@@ -101,9 +101,9 @@ def test_a_literal_of_two_kinds_needs_a_role() -> None:
 
 def test_problems_name_page_and_line() -> None:
     """A problem says where, what and why."""
-    (problem,) = claims_of(FILES, claim("PARSEC_QQQQ")).problems("native")
+    (problem,) = claims_of(FILES, claim("PARSEC_QQQQQQQQQQQQ")).problems("native")
 
-    assert problem == "docs/index.rst:7: ``PARSEC_QQQQ``: the server reads no variable PARSEC_QQQQ"
+    assert problem == "docs/index.rst:7: ``PARSEC_QQQQQQQQQQQQ``: the server reads no variable PARSEC_QQQQQQQQQQQQ"
 
 
 def test_a_problem_is_told_once() -> None:
