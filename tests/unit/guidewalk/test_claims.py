@@ -101,9 +101,10 @@ def test_a_literal_of_two_kinds_needs_a_role() -> None:
 
 def test_problems_name_page_and_line() -> None:
     """A problem says where, what and why."""
-    (problem,) = claims_of(FILES, claim("PARSEC_QQQQQQQQQQQQ")).problems("native")
+    name = "PARSEC_QQQQQQQQQQQQ"
+    (problem,) = claims_of(FILES, claim(name)).problems("native")
 
-    assert problem == "docs/index.rst:7: ``PARSEC_QQQQQQQQQQQQ``: the server reads no variable PARSEC_QQQQQQQQQQQQ"
+    assert problem == f"docs/index.rst:7: ``{name}``: the server reads no variable {name}"
 
 
 def test_a_problem_is_told_once() -> None:
