@@ -18,6 +18,7 @@ version = release
 extensions = [
     "guidewalk.directives", "sphinx_copybutton",
     "facts", "settings_reference", "evidence", "verified_versions", "ways", "architecture",
+    "folding", "downloads",
 ]  # fmt: skip
 exclude_patterns = ["extensions", "templates"]
 templates_path = ["templates"]
@@ -41,6 +42,9 @@ rst_prolog = "\n".join(
     ]
 )
 
+# Where the guide is published, such as "https://guide.example.org": pages then name it as their
+# canonical address, and commands that fetch something from the guide have it.
+html_baseurl = ""
 html_theme = "furo"
 html_title = f"Deploying Parsec server {release}"
 html_static_path = ["static"]

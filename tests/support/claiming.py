@@ -34,7 +34,8 @@ FILES = {
     "create-bucket.sh": "#!/usr/bin/env bash\nbucket=parsec\n",
     "parsec.env": "PARSEC_SSL_CIPHERS=TLS_AES_128_CCM_SHA256:ECDHE-RSA-AES256-GCM-SHA384\n",
     "parsec-s3.env": 'PARSEC_BLOCKSTORE="s3:h:us-east-1:parsec:${S3_KEY:?}:x"\n',
-    "commands": "curl --fail --cacert custom-ca.crt https://x\npython -m venv venv\nA=b true\n",
+    "commands": "curl --fail --cacert custom-ca.crt https://x\npython -m venv venv\n"
+    "A=b true <orgname>\n",
     "said": "the store said no\n",
 }
 KINDS: dict[str, Kind] = {"commands": "command", "said": "message"}

@@ -20,8 +20,7 @@ class Mini:
         self.docs.mkdir()
         self.deploy.mkdir()
         (root / "pyproject.toml").write_text(
-            '[tool.guidewalk]\nflavours = ["native", "docker"]\n'
-            'classes = ["long", "no-copybutton"]\n'
+            '[tool.guidewalk]\nflavours = ["native", "docker"]\nclasses = ["no-copybutton"]\n'
         )
         (self.docs / "conf.py").write_text('extensions = ["guidewalk.directives"]\n')
 

@@ -115,6 +115,14 @@ def artifact(claim: Claim, known: Sources) -> Finding | None:
     return holds_if(claim.text in known.files)
 
 
+@recognises("placeholder")
+def placeholder(claim: Claim, known: Sources) -> Finding | None:
+    """<NAME> in a command, for which readers write something of their own."""
+    if not re.fullmatch(r"<[A-Za-z]+>", claim.text):
+        return None
+    return holds_if(claim.text in known.commands)
+
+
 @recognises("log file")
 def log_file(claim: Claim, known: Sources) -> Finding | None:
     """A file into which supervisord writes what a service prints."""

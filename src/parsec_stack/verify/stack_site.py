@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class StackSite(Site):
     """The place where one flavour of the guide is followed, as a stack."""
 
     stack: Stack = field(kw_only=True)
+    # What ends with the site, such as a server that a check has started.
+    resources: ExitStack = field(default_factory=ExitStack, kw_only=True)
 
     def redactor(self, public: Iterable[str]) -> Redactor:
         """Return what hides the secrets that the guide's steps make."""
@@ -47,7 +50,8 @@ class StackSite(Site):
         return docker.missing_images(self.stack, file)
 
     def end(self) -> None:
-        """Remove what the flavour keeps outside the folder."""
+        """Remove what the flavour keeps outside the folder, and end what was started for it."""
+        self.resources.close()
         flavour_of(self.stack).remove(self.stack)
 
 

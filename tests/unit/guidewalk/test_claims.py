@@ -37,6 +37,7 @@ KNOWN = {
     ),
     "name in certificates": ("::1", "", "setup-tls.sh", "IP:::1", "IP:::2"),
     "program": ("curl", "program", "commands", "curl", "wget"),
+    "placeholder": ("<orgname>", "", "commands", "<orgname>", "<name>"),
     "module of Python": ("venv", "", "commands", "-m venv", "-m pip"),
     "option of a command": ("--cacert custom-ca.crt", "", "commands", "--cacert", "--capath"),
     "message": ("the store said", "", "said", "store", "shop"),
