@@ -89,10 +89,12 @@ def organization(stack: Stack, name: str) -> None:
 
 @stack_task(writes=False, help={"json": "print JSON instead of a table"})
 def status(stack: Stack, json: bool = False) -> None:
-    """Show every service: state, health, address, version, certificate."""
-    from parsec_stack import deployment
+    """Show every service: state, health, address, version, certificate; and the last backup."""
+    from parsec_stack import backups, deployment
 
     deployment.status(stack, as_json=json)
+    if not json:
+        backups.tell_age(stack)
 
 
 @stack_task(help={"content": "read every object", "json": "print JSON, one object a line"})

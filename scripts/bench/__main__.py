@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import functools
 import json
+import random
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,8 @@ from parsec_stack.verify import reader
 LINE = ["invoke", "tls", "adminToken", "up", "migrate", "bucket"]
 REQUESTS = 4000
 CONNECTIONS = 8
+# What a backup is tried with: objects of so many bytes.
+OBJECTS, OBJECT_SIZE = 10_000, 16_384
 EMPTY_TASKS = "from invoke import task\n\n\n@task\ndef nothing(c):\n    pass\n"
 
 
@@ -37,7 +40,7 @@ def main() -> None:
     """Run the chosen measurements and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs (default 3)")
-    usual = [name for name in MEASURES if name != "docker"]
+    usual = [name for name in MEASURES if name not in ("docker", "backup")]
     parser.add_argument("what", nargs="*", default=usual, help=", ".join(MEASURES))
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - set(MEASURES):
@@ -131,6 +134,39 @@ def check(runs: int) -> None:
         f"check: {comparing.ROWS / beside:,.0f} objects a second beside the listing (at least "
         f"20,000), {processor:.0f} s of a processor, {memory:.0f} MB of memory (below 200)"
     )
+
+
+def backup(runs: int) -> None:
+    """Time a first backup of many objects against plain pg_dump and rclone; then coming back."""
+    tools = "source ./backup-tools.sh; reach_store; "
+    plain = (
+        f"{tools}rm -rf plain; ./database-client pg_dump --format=custom --file=plain.dump; "
+        "rclone copy --transfers 8 store:parsec plain"
+    )
+    with folder() as path, folder() as other:
+        seconds(LINE, path)
+        fill(path, f"{tools}rclone copy --transfers 16 objects store:parsec/Bench")
+        ours, theirs = [], []
+        for _ in range(runs):
+            shutil.rmtree(path / "backups", ignore_errors=True)
+            theirs.append(seconds(["bash", "-euc", plain], path, where=path))
+            ours.append(seconds(["./backup.sh", "./database-client"], path, where=path))
+        again = seconds(["./backup.sh", "./database-client"], path, where=path)
+        known = ["--target", str(path / "backups"), "--key", str(path / "secrets" / "backup-key")]
+        back = seconds(["invoke", "restore", *known], other)
+        take_down(other)
+        take_down(path)
+    tell("backup", f"{OBJECTS} objects", ours, "pg_dump and rclone", theirs, "at most 1.15")
+    print(f"backup: once more {again:.2f} s; back in a new folder after {back:.2f} s", flush=True)
+
+
+def fill(path: Path, command: str) -> None:
+    """Give the stack's store objects, by a command that copies the folder ``objects``."""
+    (path / "objects").mkdir()
+    for number in range(OBJECTS):
+        (path / "objects" / f"{number:032x}").write_bytes(random.randbytes(OBJECT_SIZE))
+    seconds(["bash", "-euc", command], path, where=path)
+    shutil.rmtree(path / "objects")
 
 
 def overhead(_: int) -> None:

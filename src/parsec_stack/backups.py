@@ -71,9 +71,9 @@ def last(stack: Stack) -> Manifest | None:
     return Manifest.read(path) if path.exists() else None
 
 
-def target(stack: Stack) -> str:
-    """Return where the stack's backups are: a remote of rclone, or the path of a folder."""
-    command = f'source ./{SETTINGS}; printf %s "$BACKUP_TARGET"'
+def setting(stack: Stack, name: str) -> str:
+    """Return a value of parsec-backup.env, as bash reads it; empty if it has none."""
+    command = f'source ./{SETTINGS}; printf %s "${{{name}:-}}"'
     said = subprocess.run(
         ["bash", "-euc", command],
         cwd=stack.folder,
@@ -82,14 +82,28 @@ def target(stack: Stack) -> str:
         text=True,
         timeout=10,
     )
-    if said.returncode or not said.stdout:
+    if said.returncode:
+        raise StackError(f"{stack.folder / SETTINGS} cannot be read: {said.stderr.strip()}")
+    return said.stdout
+
+
+def target(stack: Stack) -> str:
+    """Return where the stack's backups are: a remote of rclone, or the path of a folder."""
+    place = setting(stack, "BACKUP_TARGET")
+    if not place:
         raise StackError(f"{stack.folder / SETTINGS} names no BACKUP_TARGET")
-    return said.stdout if is_remote(said.stdout) else str(stack.folder / said.stdout)
+    return place if is_remote(place) else str(stack.folder / place)
 
 
 def age(manifest: Manifest) -> float:
     """Return how many hours ago the database of the set was read."""
     return (datetime.now(UTC) - manifest.read_at).total_seconds() / 3600
+
+
+def tell_age(stack: Stack) -> None:
+    """Print how old the last backup is; UserError if it is too old."""
+    if (stack.folder / SETTINGS).exists() and (stack.folder / "backup-age.sh").exists():
+        run(stack, "backup-age")
 
 
 def backup(stack: Stack) -> None:

@@ -45,8 +45,8 @@ def stack(running: Stack) -> Iterator[Stack]:
     text = settings.read_text()
     yield running
     settings.write_text(text)
-    for name in ("backups", "fetched", "rclone.conf", backups.LAST):
-        path = running.folder / name
+    names = ("backups", "fetched", "rclone.conf", backups.LAST, *temporary(running))
+    for path in (running.folder / name for name in names):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 

@@ -327,3 +327,44 @@ def the_scripts_of_the_database_ask_as_the_page_says(site: StackSite) -> None:
                 assert "--set=ON_ERROR_STOP=1" in line, line
             if "--file=-" in line:
                 assert "--no-owner --no-privileges" in line, line
+
+
+@after("backup-now")
+def timers_need_nothing_of_a_terminal(site: StackSite) -> None:
+    """What the unit starts makes a set in the environment that a timer gives."""
+    unit = (site.folder / "parsec-backup.service").read_text()
+    (command,) = (line[10:] for line in unit.splitlines() if line.startswith("ExecStart="))
+    before = sets(site)
+    home = {
+        name: site.environment[name]
+        for name in ("HOME", "DOCKER_CONFIG", "DOCKER_HOST")
+        if name in site.environment
+    }
+    moved = {
+        name: text
+        for name, text in site.environment.items()
+        if name.startswith(("STACK_", "COMPOSE_"))
+    }
+    path = site.environment["PATH"] if site.flavour == "docker" else "/usr/bin:/bin"
+    said = output_of(["sh", "-c", command], site.folder, home | moved | {"PATH": path})
+    assert said.status == 0, said.text
+    assert len(sets(site)) == len(before) + 1
+
+
+@after("backup-age")
+def an_old_backup_is_a_fault(site: StackSite) -> None:
+    """The age is that of the last whole set, and too much of it fails."""
+    record = site.folder / "last-backup"
+    text = record.read_text()
+    name = sets(site)[-1]
+    assert f"set {name}" in text.splitlines()
+    try:
+        old = [line for line in text.splitlines() if not line.startswith("database-read ")]
+        record.write_text("\n".join([*old, "database-read 2026-01-31T02:30:00Z"]))
+        said = repeat(site, "backup-age")
+        assert said.status == 1, said.text
+        assert "backup-age.sh: that is 26 h or more" in said.text, said.text
+        record.unlink()
+        assert repeat(site, "backup-age").text.strip() == "last backup: none so far"
+    finally:
+        record.write_text(text)
