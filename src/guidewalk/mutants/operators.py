@@ -13,7 +13,7 @@ from itertools import pairwise
 
 # What starts a comment.
 COMMENTS = {
-    "bash": ("#",),
+    "bash": ("#", "-- "),  # the second is that of SQL, which scripts contain
     "env": ("#",),
     "yaml": ("#",),
     "nginx": ("#",),
@@ -35,6 +35,9 @@ KEYWORDS = {
 }  # fmt: skip
 WORDING = ("word", "switch")
 MESSAGE = re.compile(r"\b(echo|printf|fail)\b")
+PYTHON_MESSAGE = re.compile(r"\b(print|fail|sys\.exit)\(")
+# What bash says if a variable is not set.
+UNSET_MESSAGE = re.compile(r":\?([^}]*)")
 # A line that is one whole command can change places with the next.
 NO_COMMAND = re.compile(
     r"^\s*(?:[\w\[\]]+\+?=|local\b|if\b|then\b|else\b|elif\b|fi\b|for\b|while\b|until\b|do\b|done\b"
@@ -112,14 +115,17 @@ def line_changes(line: str, language: str) -> Iterator[tuple[str, str, str]]:
             changed = kind.replace(match)
             taken[start:end] = [True] * (end - start)
             if changed is not None and not (
-                kind.operator in WORDING and is_wording(line, language)
+                kind.operator in WORDING and is_wording(line, language, start)
             ):
                 yield kind.operator, match[group], changed
 
 
-def is_wording(line: str, language: str) -> bool:
-    """Return whether the line is a message to people."""
-    return language in SHELL and bool(MESSAGE.search(line))
+def is_wording(line: str, language: str, place: int) -> bool:
+    """Return whether this place of the line is in a message to people."""
+    if language == "python":
+        return bool(PYTHON_MESSAGE.search(line))
+    unset = any(place in range(*match.span(1)) for match in UNSET_MESSAGE.finditer(line))
+    return language in SHELL and (unset or bool(MESSAGE.search(line)))
 
 
 def put(match: re.Match[str], text: str) -> str:
@@ -203,6 +209,7 @@ KINDS = (
     kind("header", r"\b([A-Z][a-z]+(?:-[A-Z][a-z]+)+|x-amz-[a-z-]+)(?=:|\")", misspelt),
     kind("header", r"\b(Authorization|From|To|Subject)(?=: )", misspelt, "bash"),
     kind("condition", r"^\s*(if|elif|while|until)(?= )", negated, *SHELL),
+    kind("condition", r"^\s*(if|elif|while)(?= )", lambda m: put(m, f"{m[1]} not"), "python"),
     kind("condition", r" (\|\|)(?: |$)", negated, *SHELL),
     kind("condition", r"\[ (-[efd])(?= )", negated, *SHELL),
     kind("condition", r"\" (=)(?= )", negated, *SHELL),

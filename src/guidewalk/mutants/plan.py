@@ -17,7 +17,9 @@ from guidewalk.guide import Block, Guide
 from guidewalk.mutants import pages
 from guidewalk.mutants.operators import Change, changes
 
-LANGUAGES = {".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx"}
+LANGUAGES = {
+    ".env": "env", ".yaml": "yaml", ".yml": "yaml", ".conf": "nginx", ".py": "python"
+}  # fmt: skip
 # The maximum length of a line of code in a title.
 LENGTH = 100
 # The operator of what is planted to check that only faults are noticed.

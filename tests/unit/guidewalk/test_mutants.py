@@ -56,6 +56,9 @@ def becomes(line: str, language: str, operator: str) -> list[str]:
         ("read_only: true", "yaml", "name", ["read_onlyx: true"]),
         ("plain HTTP: 301", "text", "number", ["plain HTTP: 1301"]),
         ('fail "nothing of this is code"', "bash", "word", []),
+        ("name=${1:?name the file} text", "bash", "word", ["name=${1:?name the file} textx"]),
+        ("    if seen:", "python", "condition", ["    if not seen:"]),
+        ('    sys.exit(f"x: {reason}")', "python", "word", []),
     ],
 )  # fmt: skip
 def test_tokens_are_recognised(
@@ -67,7 +70,12 @@ def test_tokens_are_recognised(
 
 @pytest.mark.parametrize(
     ("text", "language"),
-    [("# a comment\n\n   # another", "bash"), ("; a comment", "ini"), ("", "text")],
+    [
+        ("# a comment\n\n   # another\n    -- of SQL", "bash"),
+        ("; a comment", "ini"),
+        ('    """What it does."""', "python"),
+        ("", "text"),
+    ],
 )
 def test_what_changes_nothing_is_not_mutated(text: str, language: str) -> None:
     """Comments and blank lines are left alone."""
