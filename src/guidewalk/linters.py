@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guidewalk.files import Files
 from guidewalk.guide import Block, Guide
-from guidewalk.registry import Registry, broken
+from guidewalk.registry import FileCheck, Registry, broken
 from guidewalk.shell import PLACEHOLDER
 from guidewalk.tool import Tool, output_of
 
@@ -65,10 +65,12 @@ class Findings:
         checks = [*self.of_bash(wanted, scratch), *linters(wanted, scratch)]
         self.running = [self.pool.submit(self.run, tool, check) for tool, check in checks]
         own = files(scratch, guide)
+        about: dict[FileCheck, list[str]] = defaultdict(list)
+        for name in filter(self.wants, registry.files):
+            for check in registry.files[name]:
+                about[check].append(name)
         self.running += [
-            self.pool.submit(self.promised, name, registry, own)
-            for name in registry.files
-            if self.wants(name)
+            self.pool.submit(self.promised, names, check, own) for check, names in about.items()
         ]
 
     def run(self, tool: Tool, check: Callable[[], Problems]) -> Problems:
@@ -76,9 +78,9 @@ class Findings:
         self.tools[tool.name] = tool.version or "absent: what it checks was not checked"
         return check() if tool.version else {}
 
-    def promised(self, name: str, registry: Registry, files: Files) -> Problems:
-        """Return the objections of the registered checks to the file of this name."""
-        return {name: [said for check in registry.files[name] for said in broken(check, files)]}
+    def promised(self, names: list[str], check: FileCheck, files: Files) -> Problems:
+        """Return the objections of a registered check to the files of these names."""
+        return dict.fromkeys(names, broken(check, files))
 
     def of(self, block: Block) -> list[str]:
         """Return what is wrong with the block."""
