@@ -11,6 +11,7 @@ from checks import (
     database,
     downloads,
     files,
+    front,
     heartbeat,
     integrity,
     messages,
@@ -23,6 +24,7 @@ from checks import (
     services,
     starts,
     stores,
+    supervised,
 )
 from checks.common import registry
 
@@ -34,6 +36,7 @@ __all__ = [
     "database",
     "downloads",
     "files",
+    "front",
     "heartbeat",
     "integrity",
     "messages",
@@ -47,4 +50,5 @@ __all__ = [
     "services",
     "starts",
     "stores",
+    "supervised",
 ]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from guidewalk import processes
 from guidewalk.registry import Registry
+from guidewalk.site import PREFIX, RUNNER
 from guidewalk.tool import output_of
 from parsec_stack.verify.stack_site import StackSite
 
@@ -18,6 +24,22 @@ def activated(site: StackSite) -> dict[str, str]:
     """The reader's environment with the virtual environment of the native way active."""
     path = f"{site.folder}/venv/bin{os.pathsep}{site.environment['PATH']}"
     return site.environment | {"PATH": path}
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder for programs that run in it; all are ended with it.
+
+    If this process is killed, the next docs-test ends them.
+    """
+    base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    try:
+        (base / RUNNER).write_text(str(os.getpid()))
+        (base / "files").mkdir()
+        yield base / "files"
+    finally:
+        processes.end(base, 0.0)
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def mode(path: Path) -> int:

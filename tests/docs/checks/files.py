@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from configparser import RawConfigParser
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
@@ -144,6 +147,9 @@ MINIO_ASKED = (
     "--cacert /run/secrets/custom-ca.crt "
     "https://localhost:9000/minio/health/live https://localhost:9090/ >/dev/null"
 )
+# What the server's settings name in /run/secrets.
+NAMES_OF_FILES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "PARSEC_SSL_KEYFILE", "PARSEC_SSL_CERTFILE")
+# What the French agency recommends.
 ANSSI = {
     "TLS_AES_256_GCM_SHA384",
     "TLS_AES_128_GCM_SHA256",
@@ -273,6 +279,29 @@ def secrets_are_files(files: StackFiles) -> None:
         assert secret["file"] == f"{files.folder}/{folder}{name}", secret["file"]
 
 
+@about("setup-tls.sh", COMPOSE)
+def keys_are_open_to_their_containers(files: StackFiles) -> None:
+    """Root opens each key to the group of the container that gets it, and to nobody else."""
+    expected = {
+        secret["source"]: service["user"].partition(":")[2]
+        for service in services(files, COMPOSE).values()
+        for secret in service["secrets"]
+        if secret["source"].endswith(".key")
+    }
+    with tempfile.TemporaryDirectory(prefix="keys-") as base:
+        (Path(base) / "setup-tls.sh").write_text(files.text("setup-tls.sh"))
+        (programs := Path(base) / "programs").mkdir()
+        (programs / "chgrp").write_text('#!/bin/sh\necho "$1 ${2##*/}" >>asked\n')
+        (programs / "chgrp").chmod(0o755)
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        said = output_of(["bash", "setup-tls.sh"], Path(base), {"PATH": path})
+        assert not said.status, said.text
+        asked = [line.split() for line in (Path(base) / "asked").read_text().splitlines()]
+        opened = {mode(Path(base) / name) for name in expected}
+    assert {name: group for group, name in asked} == expected, asked
+    assert opened == {0o640}, opened
+
+
 @about(COMPOSE, transcribes=True)
 def healthchecks_probe(files: StackFiles) -> None:
     """Each healthcheck asks the service for its work, quietly, and gives up before compose does."""
@@ -290,16 +319,6 @@ def healthchecks_probe(files: StackFiles) -> None:
         assert (seconds(check["interval"]), check["retries"]) == ASKED_EVERY[name], name
         # With one, engines from version 25 on would ask every five seconds at first.
         assert "start_period" not in check, name
-
-
-@about(COMPOSE, SUPERVISOR, transcribes=True)
-def services_may_finish(files: StackFiles) -> None:
-    """A service has as long to stop in both ways; those without a word get supervisord's 10 s."""
-    programs = supervised(files)
-    for name, service in services(files, COMPOSE).items():
-        assert seconds(service["stop_grace_period"]) == GRACE[name], name
-        wait = int(programs[f"program:{name}"].get("stopwaitsecs", 10))
-        assert wait == GRACE[name] or name == "parsec-smtp", f"{name} has {wait} s"
 
 
 @about(COMPOSE, transcribes=True)
@@ -449,24 +468,42 @@ def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
     }, settings
 
 
-@about(COMPOSE, *ENV_FILES, transcribes=True)
-def settings_hold_with_docker(files: StackFiles) -> None:
-    """Without any variable of the stack's the settings are those of the way with Docker."""
-    check_settings(
-        services(files, COMPOSE)["parsec-server"]["environment"],
-        hosts=("parsec-postgres", "parsec-s3", "parsec-smtp"), listens="0.0.0.0", proxy=443,
-        folder="/run/secrets", trusted="behind-proxy",
-    )  # fmt: skip
+@about(COMPOSE, *ENV_FILES)
+def settings_lead_to_the_services(files: StackFiles) -> None:
+    """With Docker the settings name services and ports that the server reaches, and its files."""
+    found = services(files, COMPOSE)
+    server, proxy = found["parsec-server"], found["parsec-proxy"]
+    given = server["environment"]
+    database = urlsplit(given["PARSEC_DB"])
+    store = re.match(r"s3:https\\://([\w-]+)\\:(\d+):", given["PARSEC_BLOCKSTORE"])
+    assert store, given["PARSEC_BLOCKSTORE"]
+    for host, port in (
+        (database.hostname, database.port),
+        store.groups(),
+        (given["PARSEC_EMAIL_HOST"], given["PARSEC_EMAIL_PORT"]),
+    ):
+        assert set(server["networks"]) & set(found[host]["networks"]), f"{host} is out of reach"
+        assert int(port) in targets(found[host]), f"{host} has no port {port}"
+    assert ip_address(given["PARSEC_HOST"]).is_unspecified
+    assert int(given["PARSEC_PORT"]) in targets(server)
+    link = urlsplit(given["PARSEC_SERVER_ADDR"])
+    assert link.hostname == "localhost"
+    assert link.port in {int(port["published"]) for port in proxy["ports"]}, link
+    files_of_its_own = {secret["target"] for secret in server["secrets"]}
+    (authority,) = parse_qs(database.query)["sslrootcert"]
+    for path in (authority, *(given[name] for name in NAMES_OF_FILES)):
+        assert path in files_of_its_own, path
+    assert given["PARSEC_PROXY_TRUSTED_ADDRESSES"] in server["networks"]["upstream"]["aliases"]
 
 
-@about(NATIVE, *ENV_FILES, transcribes=True)
-def settings_hold_without_docker(files: StackFiles) -> None:
-    """parsec-native.env sets what holds without Docker; each port has its number."""
-    check_settings(
-        files.sourced(NATIVE, *ENV_FILES),
-        hosts=("127.0.0.1",) * 3, listens="127.0.0.1", proxy=8443, folder=".",
-        trusted="nobody",
-    )  # fmt: skip
+def targets(service: dict[str, Any]) -> set[int]:
+    """The ports of a container that are published."""
+    return {port["target"] for port in service["ports"]}
+
+
+@about(NATIVE)
+def ports_without_docker_are_the_usual_ones(files: StackFiles) -> None:
+    """Each port has its usual number, and can be moved."""
     moved = {f"STACK_{name}_PORT": str(ELSEWHERE + port) for name, port in all_ports("native")}
     for step, variables in ((0, {}), (ELSEWHERE, moved)):
         found = files.sourced(NATIVE, **variables)
@@ -476,48 +513,11 @@ def settings_hold_without_docker(files: StackFiles) -> None:
             assert value == str(port + step), f"{name}: {value}"
 
 
-def check_settings(
-    found: dict[str, str],
-    *,
-    hosts: tuple[str, ...],
-    listens: str,
-    proxy: int,
-    folder: str,
-    trusted: str,
-) -> None:
-    """See that the server's settings name these hosts and files."""
-    database, store, mail = hosts
-    key, secret, word, user, login = (
-        f"given-{n}"
-        for n in (
-            "S3_ACCESS_KEY", "S3_SECRET_KEY", "POSTGRES_PASSWORD", "MAIL_USER", "MAIL_PASSWORD"
-        )
-    )  # fmt: skip
-    expected = {
-        "PARSEC_DB": f"postgresql://parsec:{word}@{database}:5432/parsec"
-        f"?sslmode=verify-full&sslrootcert={folder}/custom-ca.crt",
-        "PARSEC_BLOCKSTORE": rf"s3:https\://{store}\:9000:us-east-1:parsec:{key}:{secret}",
-        "AWS_CA_BUNDLE": f"{folder}/custom-ca.crt",
-        "PARSEC_EMAIL_HOST": mail,
-        "PARSEC_EMAIL_PORT": "1025",
-        "PARSEC_EMAIL_SENDER": "parsec@example.com",
-        "PARSEC_EMAIL_USE_SSL": "true",
-        "PARSEC_EMAIL_USE_TLS": None,
-        "PARSEC_EMAIL_HOST_USER": user,
-        "PARSEC_EMAIL_HOST_PASSWORD": login,
-        "SSL_CERT_FILE": f"{folder}/custom-ca.crt",
-        "PARSEC_SERVER_ADDR": f"parsec3://localhost:{proxy}",
-        "PARSEC_HOST": listens,
-        "PARSEC_PORT": "6777",
-        "PARSEC_SSL_KEYFILE": f"{folder}/parsec-server.key",
-        "PARSEC_SSL_CERTFILE": f"{folder}/parsec-server.crt",
-        "PARSEC_PROXY_TRUSTED_ADDRESSES": trusted,
-        "PARSEC_LOG_FORMAT": "JSON",
-    }
-    settings = {name: found.get(name) for name in expected}
-    assert settings == expected, sorted(set(settings.items()) ^ set(expected.items()))
-    suites = found["PARSEC_SSL_CIPHERS"].split(":")
-    assert len(suites) == len(ANSSI) == 12
+@about("parsec.env")
+def the_suites_are_those_of_the_agency(files: StackFiles) -> None:
+    """The server may use the suites that ANSSI recommends, and no other."""
+    suites = files.sourced("parsec.env")["PARSEC_SSL_CIPHERS"].split(":")
+    assert len(suites) == len(set(suites))
     assert set(suites) == ANSSI, set(suites) ^ ANSSI
 
 
@@ -676,136 +676,26 @@ def directives(text: str) -> Iterator[tuple[str, str, str]]:
             yield "/".join(context), name, value
 
 
-@about(SITE, transcribes=True)
-def the_site_is_as_the_page_explains(files: StackFiles) -> None:
-    """Connections are kept, requests spread, the server's certificate checked, TLS is modern."""
-    found = [one for one in directives(files.text(SITE)) if one[1] != "proxy_set_header"]
-    assert ("", "resolver", "127.0.0.11 valid=2s ipv6=off") in found
-    assert ("", "server_tokens", "off") in found
-    upstream = {name: value for at, name, value in found if at == "upstream parsec-server"}
-    assert upstream == {
-        "zone": "parsec-server 64k",
-        "server": "behind-proxy:6777 resolve max_conns=256",
-        "keepalive": "32",
-        "keepalive_requests": "100000",
-        "keepalive_timeout": "4s",
-    }
-    events = {name: value for at, name, value in found if at == "upstream parsec-events"}
-    assert events == {
-        "zone": "parsec-events 64k",
-        "server": "behind-proxy:6777 resolve max_conns=1200",
-    }
-    zones = {value for at, name, value in found if not at and name.endswith("_zone")}
-    assert zones == {
-        "$binary_remote_addr zone=requests:1m",
-        "$binary_remote_addr zone=events:1m",
-        "$binary_remote_addr zone=streams:1m rate=100r/s",
-        "$binary_remote_addr zone=administration:1m rate=2r/s",
-    }
-    plain: list[tuple[str, str]] = []
-    secure: list[tuple[str, str]] = []
-    for at, name, value in found:
-        if at == "server":
-            (secure if secure or (name, value) == ("listen", "443 ssl") else plain).append(
-                (name, value)
-            )
-    assert dict(plain) == {
-        "listen": "80", "server_name": "_", "return": "301 https://$host$request_uri",
-    }  # fmt: skip
-    assert dict(secure) == {
-        "listen": "443 ssl",
-        "http2": "on",
-        "http2_max_concurrent_streams": "32",
-        "server_name": "_",
-        "ssl_certificate": "/run/secrets/parsec-proxy.crt",
-        "ssl_certificate_key": "/run/secrets/parsec-proxy.key",
-        "ssl_protocols": "TLSv1.2 TLSv1.3",
-        "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
-        "ssl_session_cache": "shared:parsec:10m",
-        "keepalive_requests": "100000",
-        "add_header": "Strict-Transport-Security $transport_security always",
-        "client_max_body_size": "1m",
-        "limit_conn": "requests 200",
-        "limit_req_status": "429",
-        "proxy_ignore_client_abort": "on",
-        "proxy_ssl_trusted_certificate": "/run/secrets/custom-ca.crt",
-        "proxy_ssl_verify": "on",
-        "proxy_ssl_name": "parsec-server",
-        "proxy_http_version": "1.1",
-        "proxy_intercept_errors": "on",
-        "error_page": "500 @error",
-    }
-
-
-@about(SITE, transcribes=True)
-def the_site_sets_the_headers_that_the_page_explains(files: StackFiles) -> None:
-    """Each header of the page is set to what the page says, and no other."""
-    found = {
-        name: value
-        for _, directive, pair in directives(files.text(SITE))
-        if directive == "proxy_set_header"
-        for name, _, value in [pair.partition(" ")]
-    }
-    assert found == {
-        "Connection": '""',
-        "Host": "$http_host",
-        "X-Forwarded-For": "$remote_addr",
-        "X-Forwarded-Proto": "$scheme",
-        "X-Forwarded-Host": "$http_host",
-        "X-Forwarded-Port": "$server_port",
-        "Forwarded": '""',
-    }
-
-
-@about(SITE, transcribes=True)
-def events_are_passed_on_at_once(files: StackFiles) -> None:
-    """The stream of events is not collected, and outlives many pauses between signs of life."""
-    text = files.text(SITE)
-    (pattern,) = re.findall(r"location ~ (\S+events\$) \{", text)
-    assert re.search(pattern.replace("$", r"\Z"), "/authenticated/MyOrg/events")
-    for other in ("/authenticated/MyOrg/events/x", "/x/authenticated/MyOrg/events",
-                  "/authenticated/My/Org/events", "/authenticated/MyOrg"):  # fmt: skip
-        assert not re.search(pattern.replace("$", r"\Z"), other), other
-    found = [(name, value) for at, name, value in directives(text) if pattern in at]
-    assert found == [
-        ("limit_conn", "events 1000"),
-        ("limit_req", "zone=streams burst=1000"),
-        ("proxy_ignore_client_abort", "off"),
-        ("proxy_pass", "https://parsec-events"),
-        ("proxy_buffering", "off"),
-        ("proxy_read_timeout", "1h"),
-    ]
-
-
-@about("nginx.conf", transcribes=True)
-def nginx_writes_into_its_prefix_alone(files: StackFiles) -> None:
-    """What it writes lies in its prefix; errors go to its log; it takes many connections."""
-    found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
-    assert found == {
-        ("", "worker_processes"): "auto",
-        ("", "pid"): "nginx.pid",
-        ("", "error_log"): "stderr",
-        ("events", "worker_connections"): "4096",
-        ("http", "access_log"): "off",
-        ("http", "client_body_temp_path"): "client_body",
-        ("http", "proxy_temp_path"): "proxy",
-        ("http", "fastcgi_temp_path"): "fastcgi",
-        ("http", "uwsgi_temp_path"): "uwsgi",
-        ("http", "scgi_temp_path"): "scgi",
-        ("http", "include"): "site.conf",
-    }
-
-
 @about("nginx.conf", SITE, SUPERVISOR)
 def connections_suffice(files: StackFiles) -> None:
-    """As many clients as may wait for events, each with two connections, and others, fit in."""
+    """As many clients as may wait for events, each with two connections, and others, fit in.
+
+    So do those of an address whose turn to begin has not come; and no address takes all there is.
+    """
+    site = files.text(SITE)
     found = {(at, name): value for at, name, value in directives(files.text("nginx.conf"))}
     connections = int(found["events", "worker_connections"])
-    waiting, asking = (
-        int(re.findall(rf"upstream {name} {{[^}}]* max_conns=(\d+)", files.text(SITE))[0])
-        for name in ("parsec-events", "parsec-server")
+    waiting, asking, of_an_address, in_turn = (
+        int(re.findall(pattern, site)[0])
+        for pattern in (
+            r"upstream parsec-events {[^}]* max_conns=(\d+)",
+            r"upstream parsec-server {[^}]* max_conns=(\d+)",
+            r"limit_conn events (\d+);",
+            r"limit_req zone=streams burst=(\d+);",
+        )
     )
-    assert 2 * (waiting + asking) < connections
+    assert 2 * (waiting + asking) + in_turn < connections
+    assert of_an_address < waiting
     assert connections <= int(supervised(files)["supervisord"]["minfds"])
 
 
@@ -814,46 +704,3 @@ def supervised(files: StackFiles) -> RawConfigParser:
     parser = RawConfigParser(inline_comment_prefixes=(" ;",))
     parser.read_string(files.text(SUPERVISOR))
     return parser
-
-
-@about(SUPERVISOR, transcribes=True)
-def supervisor_keeps_every_service_up(files: StackFiles) -> None:
-    """Each service has its script and its log, and comes back however often it dies."""
-    found = supervised(files)
-    programs = {name for name in found.sections() if name.startswith("program:")}
-    assert programs == {f"program:{name}" for name in (*SERVICES, "watch-parsec-server")}
-    for section in programs:
-        name = section.partition(":")[2]
-        program = dict(found[section])
-        program.pop("stopwaitsecs", None)
-        assert program.pop("stopasgroup", "false") == str("watch" in name).lower(), name
-        assert program.pop("autostart", "true") == str(name != "parsec-server").lower(), name
-        assert program.pop("stopsignal", "TERM") == ("INT" if "postgres" in name else "TERM"), name
-        assert program == {
-            "command": f"./{name}" if "watch" in name else f"./run-{name}",
-            "autorestart": "true",
-            "startretries": "1000",
-            "redirect_stderr": "true",
-            "stdout_logfile": f"log/{name}.log",
-        }, name
-
-
-@about(SUPERVISOR, transcribes=True)
-def supervisor_is_its_owners_alone(files: StackFiles) -> None:
-    """Control is by a socket of the owner's, and all that is written is theirs, in the folder."""
-    found = {name: dict(supervised(files)[name]) for name in supervised(files).sections()}
-    own = {name: section for name, section in found.items() if not name.startswith("program:")}
-    assert own == {
-        "supervisord": {
-            "umask": "077",
-            "minfds": "8192",
-            "logfile": "log/supervisord.log",
-            "pidfile": "run/supervisord.pid",
-            "childlogdir": "log",
-        },
-        "unix_http_server": {"file": "run/supervisor.sock", "chmod": "0600"},
-        "supervisorctl": {"serverurl": "unix://run/supervisor.sock"},
-        "rpcinterface:supervisor": {
-            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
-        },
-    }

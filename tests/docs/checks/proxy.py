@@ -155,19 +155,6 @@ def bodies_are_bounded(site: StackSite) -> None:
     assert answer(site, "SERVER", "POST", "/anonymous/NoSuch", long, **headers)[0] in (404, 413)
 
 
-@after("proxy-check-native", "proxy-check-docker")
-def browsers_stay_with_tls(site: StackSite) -> None:
-    """The proxy tells its version to nobody, and browsers to stay with TLS, but for localhost."""
-    told = {}
-    for host in ("localhost", "files.example.com"):
-        with connection(site, "PROXY") as asked:
-            asked.request("GET", "/", headers={"Host": host})
-            answered = asked.getresponse()
-            told[host] = answered.getheader("Strict-Transport-Security")
-            assert answered.getheader("Server") == "nginx"
-    assert told == {"localhost": None, "files.example.com": "max-age=31536000"}
-
-
 def administer(site: StackSite) -> tuple[int, str]:
     """What the proxy answers to who creates an organization with the right token."""
     token = values(site.folder / "parsec-admin-token.env")["PARSEC_ADMINISTRATION_TOKEN"]
