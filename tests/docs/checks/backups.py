@@ -31,6 +31,17 @@ SETTING = "parsec-smtp.env"
 WITHIN = 60
 # Names of a time before anything of today.
 OLD, OLDER, TORN = "20200102T000000Z", "20200101T000000Z", "20200103T000000Z"
+# Fails unless the schema has its owner and its rights, as in every new database.
+AS_NEW = """
+DO $$ BEGIN
+    ASSERT (
+        SELECT nspowner::regrole = 'pg_database_owner'::regrole
+        AND has_schema_privilege('public', oid, 'USAGE')
+        AND NOT has_schema_privilege('public', oid, 'CREATE')
+        FROM pg_namespace WHERE nspname = 'public'
+    ), 'the schema public is not as in a new database';
+END $$
+"""
 
 
 def repeat(site: StackSite, name: str, *changes: tuple[str, str]) -> Said:
@@ -245,8 +256,12 @@ def a_changed_object_is_not_put_back(site: StackSite) -> None:
 
 @after("restore-native", "restore-docker")
 def the_restored_database_is_complete(site: StackSite) -> None:
-    """The database that was put back has the schema that it had, and what it replaced is kept."""
+    """The database that was put back has the schema that it had, and what it replaced is kept.
+
+    Others may do there what they may in a database that PostgreSQL makes.
+    """
     the_schema_is_complete(site)
+    in_database(site, AS_NEW, trust_of(site))
     in_database(site, "CREATE TABLE public.mine (x INT)", trust_of(site))
     in_database(site, "DROP TABLE public.mine", trust_of(site))
     assert replaced(site) == 1

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from checks.common import after
-from checks.services import OTHER_TLS12_SUITES, accepted_suite
+from checks.services import OTHER_TLS12_SUITES, accepted_suite, flavour_of
 from parsec_stack import inbox, probes
 from parsec_stack.engine import engine
 from parsec_stack.stack import Stack
@@ -35,12 +35,22 @@ CATCHERS = ("ping-mail-native", "ping-mail-docker", "mailhog-docker")
 
 def answer(stack: Stack, path: str, **headers: str) -> int:
     """The status of the inbox's answer, over TLS."""
+    return asked(stack, path, headers).status
+
+
+def told(stack: Stack, path: str, name: str, **headers: str) -> str:
+    """A header of the inbox's answer; empty if it has none."""
+    return asked(stack, path, headers).getheader(name, "")
+
+
+def asked(stack: Stack, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """The inbox's answer, without its text."""
     trust = ssl.create_default_context(cafile=str(stack.folder / "custom-ca.crt"))
     port = stack.ports["INBOX"]
     server = http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=trust)
     try:
         server.request("GET", path, headers=headers)
-        return server.getresponse().status
+        return server.getresponse()
     finally:
         server.close()
 
@@ -99,6 +109,26 @@ def nobody_hands_in_a_mail_without_the_login(site: StackSite) -> None:
         server.login(user, "wrong")
     with pytest.raises((smtplib.SMTPException, OSError)):
         smtplib.SMTP("localhost", site.stack.ports["SMTP"], timeout=5).ehlo_or_helo_if_needed()
+
+
+@after("ping-mail-native")
+def no_mail_acts_on_its_reader(site: StackSite) -> None:
+    """A mail is shown without its scripts, and in no page of another site."""
+    for path in ("/", "/messages/1.html"):
+        policy = told(site.stack, path, "Content-Security-Policy", **inbox.login(site.stack))
+        parts = [part.split() for part in policy.split(";")]
+        assert ["frame-ancestors", "'self'"] in parts, policy
+        confined = [part for part in parts if part[0] == "sandbox"]
+        assert bool(confined) == (path != "/"), policy
+        assert not [part for part in confined if "allow-scripts" in part], policy
+
+
+@after("ping-mail-native")
+def the_catcher_says_nothing_needlessly(site: StackSite) -> None:
+    """The log warns of nothing that the script has taken care of."""
+    log = flavour_of(site).log_tail(site.stack, "parsec-smtp", 1000)
+    warnings = [line for line in log.splitlines() if "AUTH" in line or "Warning" in line]
+    assert not warnings, warnings
 
 
 @after(*CATCHERS)

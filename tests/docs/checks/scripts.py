@@ -859,6 +859,17 @@ def clients_of_the_database_are_not_fooled(site: StackSite) -> None:
 
 
 @after("wait-native")
+def clients_of_the_database_are_as_installed(site: StackSite) -> None:
+    """What somebody has set for their own psql disturbs nothing."""
+    with desk(site, *CLIENT) as place:
+        (place.folder / ".psqlrc").write_text("\\echo disturbed\n")
+        here = activated(site) | {"HOME": str(place.folder)}
+        done = place.do(["./database-client", "psql", "--command=SELECT 1"], None, (), **here)
+        assert done.returncode == 0, done.stderr
+        assert "disturbed" not in done.stdout, done.stdout
+
+
+@after("wait-native")
 def a_client_of_the_database_needs_a_name(site: StackSite) -> None:
     """Without a program the script says that it wants one; what it is given goes to the program."""
     with desk(site, *CLIENT) as place:
