@@ -245,7 +245,8 @@ def swaps(lines: list[str], language: str) -> list[Change]:
 def is_command(line: str) -> bool:
     """Return whether the line is a command of its own."""
     bare = line.strip()
-    return bool(bare) and not bare.startswith("#") and not NO_COMMAND.match(line.rstrip())
+    comment = bare.startswith(COMMENTS["bash"])
+    return bool(bare) and not comment and not NO_COMMAND.match(line.rstrip())
 
 
 def indent(line: str) -> int:

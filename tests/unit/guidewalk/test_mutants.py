@@ -71,7 +71,7 @@ def test_tokens_are_recognised(
 @pytest.mark.parametrize(
     ("text", "language"),
     [
-        ("# a comment\n\n   # another\n    -- of SQL", "bash"),
+        ("# a comment\n\n   # another\n    -- of SQL\n    -- of two lines", "bash"),
         ("; a comment", "ini"),
         ('    """What it does."""', "python"),
         ("", "text"),
