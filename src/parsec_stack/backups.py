@@ -138,7 +138,8 @@ def restore(stack: Stack, name: str, *, target: str, key: str, confirmed: bool) 
     say("restore: from a backup")
     if name != NEWEST and not SET.fullmatch(name):
         raise StackError(f"'{name}' is no name of a set, such as 20260131T023000Z")
-    bare = not deployment.holds_data(stack)
+    # Also if this was interrupted at its very end.
+    bare = bool(stack.state.get("restoring")) or not deployment.holds_data(stack)
     if not bare and (target or key):
         raise StackError(
             f"the stack in {stack.folder} has its own {SETTINGS} and {KEY}: give --target and "
@@ -146,6 +147,7 @@ def restore(stack: Stack, name: str, *, target: str, key: str, confirmed: bool) 
         )
     install_tools(stack)
     introduce(stack, target, key)
+    stack.remember(restoring=bare)
     require_key(stack)
     run(stack, "fetch-backup", {"<set>": name})
     manifest = Manifest.read(stack.folder / FETCHED / "manifest")
@@ -281,3 +283,4 @@ def finish(stack: Stack) -> None:
         stack.remember(migrated=True, complete=True)
     deployment.resume(stack)
     ownership.delete(stack.folder / FETCHED)
+    stack.remember(restoring=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parsec_stack import backups, deployment, docker, schema
+from parsec_stack import backups, deployment, docker, ownership, schema
 from parsec_stack.errors import StackError
 from parsec_stack.stack import Stack
 
@@ -201,7 +201,7 @@ def restorable(
 
     for module in (deployment, backups):
         monkeypatch.setattr(module, "run", run)
-    (stack.folder / "secrets").mkdir()
+    (stack.folder / "secrets").mkdir(exist_ok=True)
     (stack.folder / backups.KEY).write_text("key")
     return flavour
 
@@ -223,6 +223,30 @@ def test_restore(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
     ]
     assert flavour.done[-2] == "parsec-server"
     assert not (stack.folder / "fetched").exists()
+
+
+def test_restore_that_was_interrupted_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, tmp_path: Path
+) -> None:
+    """The command that was interrupted in a new folder can be repeated until all is done."""
+    flavour = restorable(monkeypatch, stack, fails="drop-replaced")
+    monkeypatch.setattr(backups, "restore_settings", lambda stack: stack)
+    stack.state.clear()
+    stack.state["started"] = True
+    key = tmp_path / "given"
+    key.write_text("key")
+
+    with pytest.raises(StackError, match="drop-replaced"):
+        backups.restore(stack, "newest", target="/backups", key=str(key), confirmed=False)
+    assert stack.state["complete"]
+    ownership.delete(stack.folder / "fetched")
+    flavour = restorable(monkeypatch, stack)
+    monkeypatch.setattr(backups, "restore_settings", lambda stack: stack)
+    backups.restore(stack, "newest", target="/backups", key=str(key), confirmed=False)
+
+    assert flavour.done[-1] == "drop-replaced"
+    with pytest.raises(StackError, match="give --target and --key only for a folder"):
+        backups.restore(stack, "newest", target="/backups", key=str(key), confirmed=True)
 
 
 def test_restore_without_the_key(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
