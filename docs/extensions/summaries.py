@@ -132,6 +132,7 @@ def faults(view: View) -> str:
             escape(fault),
             WAYS[flavour],
             f"{figures.get('seconds_until_it_serves', 0):.1f} s",
+            f"{figures.get('seconds_of_work_lost', 0):.1f} s",
             int(figures.get("blocks_read_back", 0)),
         ]
         for flavour, report in reports.items()
@@ -139,7 +140,7 @@ def faults(view: View) -> str:
     ]
     if not rows:
         return "<p>No faults have been tried yet.</p>"
-    heads = ["fault", "flavour", "serves again after", "blocks read back"]
+    heads = ["fault", "flavour", "serves again after", "work lost", "blocks read back"]
     return table("Faults under load", heads, rows)
 
 
