@@ -135,8 +135,14 @@ def release(session: nox.Session) -> None:
 
 @nox.session(name="docs-live", default=False)
 def docs_live(session: nox.Session) -> None:
-    """Serve the guide and rebuild it on every change."""
-    session.run("sphinx-autobuild", "docs", "build/html", "--host=127.0.0.1", *session.posargs)
+    """Serve the guide, rebuild it on every change and show what docs-test finds, there and here."""
+    session.run(
+        "sphinx-autobuild", "docs", "build/live", "--tag", "live", "--host=127.0.0.1",
+        "--watch=deploy", "--watch=tests/docs", "--re-ignore=__pycache__",
+        "--post-build=pytest tests/docs --static --findings=build/live/_static/findings.json "
+        "-q --no-header -r N",
+        *session.posargs,
+    )  # fmt: skip
 
 
 @nox.session(name="docs-mutants", default=False)

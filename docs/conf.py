@@ -20,6 +20,8 @@ extensions = [
     "facts", "settings_reference", "evidence", "verified_versions", "ways", "architecture",
     "folding", "downloads",
 ]  # fmt: skip
+# While somebody writes: nox -s docs-live.
+extensions += ["live"] if tags.has("live") else []  # noqa: F821 - Sphinx gives it to this file
 exclude_patterns = ["extensions", "templates"]
 templates_path = ["templates"]
 nitpicky = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from guidewalk import inventory, report
+from guidewalk.atomic import write_atomically
 from guidewalk.config import ALL, chosen, config_of
 from guidewalk.errors import UserError
 from guidewalk.project import Project
@@ -45,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--static", action="store_true", help="check only what needs no command to be run"
     )
+    group.addoption(
+        "--findings", type=Path, metavar="FILE",
+        help="write what is wrong with the guide into this file, as JSON, and exit with 0",
+    )  # fmt: skip
     group.addoption("--keep", action="store_true", help="keep the folders that the guide made")
 
 
@@ -83,7 +89,10 @@ def configure(
         )
         session = begin(project, docs, tests, registry, options)
     except UserError as error:
-        raise pytest.UsageError(str(error)) from None
+        if not option.findings:
+            raise pytest.UsageError(str(error)) from None
+        write_findings(option.findings, str(error).splitlines())
+        pytest.exit(str(error), 0)
     if option.accept_inventory:
         session.followed.change("")
         inventory.accept(session.guide, session.inventory, config_of(docs.parent).command)
@@ -133,14 +142,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.extra_keyword_matches.add(command.name)
 
 
-def tell(problems: list[str]) -> None:
+def tell(session: Session, problems: list[str]) -> None:
     """Fail with the problems, if there are any.
 
     Their number comes first, because pytest repeats the first line at its end.
     """
+    session.found += problems
     if problems:
         number = f"{len(problems)} mistakes" if len(problems) > 1 else "one mistake"
         pytest.fail("\n".join([f"{number}:", *problems]), pytrace=False)
+
+
+def write_findings(path: Path, problems: list[str]) -> None:
+    """Write the problems as JSON; whoever reads the file sees all of them or the earlier ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(problems))
 
 
 def judge(outcome: report.Outcome) -> None:
@@ -156,6 +172,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what was started and write the report, whatever has happened."""
     if SESSION in session.config.stash:
         session.config.stash[SESSION].finish()
+        if session.config.option.findings:
+            write_findings(session.config.option.findings, session.config.stash[SESSION].found)
+            if session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+                session.exitstatus = pytest.ExitCode.OK
         if session.config.stash[SESSION].leaks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

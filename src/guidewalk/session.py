@@ -55,6 +55,8 @@ class Session:
         self.guide = self.read()
         self.runners: dict[str, Runner] = {}
         self.notes: list[str] = []
+        # What was told of mistakes of the guide as a whole.
+        self.found: list[str] = []
         # What was not written, because it contains a secret.
         self.leaks: list[str] = []
         self.missing: dict[str, str] = {}

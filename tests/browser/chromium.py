@@ -1,15 +1,13 @@
-"""A headless Chromium, and the built guide on a server of this machine."""
+"""A headless Chromium, and the built guide for it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from visiting import ADDRESS, HTML
 
 from guidewalk import cache
 from guidewalk.guide import Guide
@@ -18,8 +16,6 @@ from parsec_stack.verify import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-HTML = ROOT / "build" / "html"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,23 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("page_name", names)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
 @pytest.fixture(scope="session")
-def address() -> Iterator[str]:
+def address() -> str:
     """Where the guide is served."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return ADDRESS
 
 
 @pytest.fixture(scope="session")

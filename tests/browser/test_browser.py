@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from visiting import DESKTOP, HTML, opened, serve
 
 from guidewalk.guide import Guide
 from parsec_stack import downloads
@@ -17,11 +16,8 @@ from parsec_stack.stack import ARTIFACTS
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-from chromium import HTML
-
 pytest_plugins = ["chromium"]
 
-DESKTOP: Any = {"width": 1280, "height": 900}
 PHONE: Any = {"width": 360, "height": 740}
 # The texts of the blocks, but for files, that are wider than their place.
 CUT_OFF = """blocks => blocks
@@ -64,18 +60,6 @@ FOCUSED = """() => {
 COPIED = ("command", "file", "excerpt", "exception")
 
 
-@contextmanager
-def opened(browser: Browser, address: str, page_name: str, **options: Any) -> Iterator[Page]:
-    """The page in a browser that knows nothing of the others."""
-    context = browser.new_context(**({"viewport": DESKTOP} | options))
-    try:
-        page = context.new_page()
-        page.goto(f"{address}/{page_name}.html")
-        yield page
-    finally:
-        context.close()
-
-
 def unfold_all(page: Page) -> None:
     """Unfold whatever is folded."""
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -84,6 +68,7 @@ def unfold_all(page: Page) -> None:
 def test_nothing_complains(browser: Browser, address: str, page_name: str) -> None:
     """The page loads without a word in the console, and asks no other host for anything."""
     context = browser.new_context()
+    serve(context, HTML)
     page = context.new_page()
     said: list[str] = []
     asked: list[str] = []
@@ -97,6 +82,14 @@ def test_nothing_complains(browser: Browser, address: str, page_name: str) -> No
     assert said == []
     assert asked
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(address).netloc}
+
+
+def test_pages_need_no_network(browser: Browser, address: str) -> None:
+    """What happens to the network of this machine meanwhile breaks no test of a page."""
+    with opened(browser, address, "index", offline=True) as page:
+        page.reload(wait_until="networkidle")
+
+        assert page.locator("h1").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -283,6 +276,7 @@ def test_by_keyboard_alone(browser: Browser, address: str, page_name: str) -> No
 def test_first_page_is_light(browser: Browser, address: str) -> None:
     """What the first visit loads is within its budget: bytes, requests, elements, no shifting."""
     context = browser.new_context(viewport=PHONE)
+    serve(context, HTML)
     page = context.new_page()
     sizes: dict[str, int] = {}
     page.on("requestfinished", lambda one: sizes.update({one.url: bytes_of(one)}))
@@ -293,6 +287,7 @@ def test_first_page_is_light(browser: Browser, address: str) -> None:
     context.close()
 
     listed = "\n".join(f"{size:8d} {urlsplit(url).path}" for url, size in sizes.items())
+    assert min(sizes.values()) > 0, listed
     assert sum(sizes.values()) < BUDGET["bytes"], listed
     assert len(sizes) <= BUDGET["requests"], listed
     assert elements <= BUDGET["elements"]
@@ -300,6 +295,5 @@ def test_first_page_is_light(browser: Browser, address: str) -> None:
 
 
 def bytes_of(request: Any) -> int:
-    """How many bytes came for the request, head and body."""
-    answer = request.sizes()
-    return int(answer["responseHeadersSize"] + answer["responseBodySize"])
+    """How many bytes came for the request."""
+    return len(request.response().body())

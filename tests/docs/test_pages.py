@@ -11,13 +11,13 @@ from parsec_stack.services import FlavourName
 @pytest.mark.static
 def test_the_guide_is_whole(docs_session: Session) -> None:
     """Its blocks are those of the inventory, and every artifact and check belongs to one."""
-    tell(list(docs_session.mistakes()))
+    tell(docs_session, list(docs_session.mistakes()))
 
 
 @pytest.mark.static
 def test_claims(docs_session: Session) -> None:
     """Each literal, link and number of the prose is known to an artifact or a program."""
-    tell(docs_session.claims.problems(*docs_session.options.flavours))
+    tell(docs_session, docs_session.claims.problems(*docs_session.options.flavours))
 
 
 def test_block(flavour: FlavourName, block: Block, docs_session: Session) -> None:
@@ -32,4 +32,4 @@ def test_claims_of_the_stack(flavour: FlavourName, docs_session: Session) -> Non
             pytest.skip(missing)
         pytest.fail(f"not all commands have run: {missing}", pytrace=False)
 
-    tell(docs_session.claims.denied_by_stack(flavour))
+    tell(docs_session, docs_session.claims.denied_by_stack(flavour))

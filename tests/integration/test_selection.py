@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from follow import follow
@@ -49,6 +50,37 @@ def test_what_needs_no_command(tmp_path: Path) -> None:
     assert "1 deselected" in block.stdout
     assert not (tmp_path / "ran").exists()
     assert not (mini.root / "build" / "docs-test" / "report.json").exists()
+
+
+def test_findings_for_who_writes(tmp_path: Path) -> None:
+    """They are in a file as well, which is empty once all is well, and are no failure."""
+    mini = Mini(tmp_path).page("See ``PARSEC_DBB``.\n")
+    assert follow(mini, "--accept-inventory").returncode == 0
+    file = tmp_path / "live" / "findings.json"
+    options = ("--static", "--findings", str(file))
+
+    wrong = follow(mini, *options, test="test_claims")
+    found = json.loads(file.read_text())
+    mini.page("See this.\n")
+    right = follow(mini, *options, test="test_claims")
+
+    assert (wrong.returncode, right.returncode) == (0, 0)
+    assert len(found) == 1
+    assert "index.rst:4: ``PARSEC_DBB``: the server reads no" in found[0]
+    assert found[0] in wrong.stdout
+    assert json.loads(file.read_text()) == []
+
+
+def test_findings_where_nothing_can_be_read(tmp_path: Path) -> None:
+    """A project of which Sphinx can read nothing has that as its finding."""
+    mini = Mini(tmp_path).page("Fine.\n")
+    (mini.docs / "conf.py").write_text("raise RuntimeError('odd')\n")
+    file = tmp_path / "findings.json"
+
+    done = follow(mini, "--static", "--findings", str(file))
+
+    assert done.returncode == 0
+    assert "Sphinx cannot read the guide" in json.loads(file.read_text())[0]
 
 
 def test_all_mistakes_in_one_run(tmp_path: Path) -> None:
