@@ -193,6 +193,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     "list": listing,
     "proxy": proxy,
     "docker": docker,
+    "backup": backup,
     "check": check,
     "overhead": overhead,
 }
