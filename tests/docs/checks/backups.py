@@ -130,7 +130,7 @@ def old_sets_go_and_their_objects_stay_as_long_as_they_are_named(site: StackSite
         settings.write_text(text)
 
 
-@after("backup-native", "backup-docker", prepares=True)
+@after("backup-age", prepares=True)
 def nothing_is_no_backup(site: StackSite) -> None:
     """An empty database is not backed up, and the sets stay; what is lost comes back below."""
     in_database(site, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", trust_of(site))
