@@ -130,7 +130,7 @@ def old_sets_go_and_their_objects_stay_as_long_as_they_are_named(site: StackSite
         settings.write_text(text)
 
 
-@after("backup-age", prepares=True)
+@after("restore-executable", prepares=True)
 def nothing_is_no_backup(site: StackSite) -> None:
     """An empty database is not backed up, and the sets stay; what is lost comes back below."""
     in_database(site, "DROP SCHEMA public CASCADE; CREATE SCHEMA public", trust_of(site))
@@ -344,7 +344,7 @@ def the_scripts_of_the_database_ask_as_the_page_says(site: StackSite) -> None:
                 assert "--no-owner --no-privileges" in line, line
 
 
-@after("backup-now")
+@after("backup-age")
 def timers_need_nothing_of_a_terminal(site: StackSite) -> None:
     """What the unit starts makes a set in the environment that a timer gives."""
     unit = (site.folder / "parsec-backup.service").read_text()
