@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # These wait for the services themselves, so the tasks before them on the line need not.
 AWAITING = ("migrate", "bucket")
-# How `invoke check` ends if a block is missing, as check-objects.py does.
+# How `invoke check` ends if a block is missing, as check-objects.py does, and `invoke doctor` if
+# anything is wrong.
 INCOMPLETE = 3
 
 
@@ -103,6 +104,22 @@ def check(stack: Stack, content: bool = False, json: bool = False) -> None:
     from parsec_stack import deployment
 
     if not deployment.check(stack, content=content, as_json=json):
+        raise Exit(code=INCOMPLETE)
+
+
+@stack_task(
+    writes=False,
+    help={
+        "json": "print JSON",
+        "report": "print a report without secrets, for others",
+        "mail": "let the server send a mail to its own address",
+    },
+)
+def doctor(stack: Stack, json: bool = False, report: bool = False, mail: bool = False) -> None:
+    """Say what is wrong and what to do; 3 is the status if anything is."""
+    from parsec_stack.doctor import visit
+
+    if not visit.run(stack, as_json=json, as_report=report, mail=mail):
         raise Exit(code=INCOMPLETE)
 
 
@@ -202,5 +219,6 @@ def bump(version: str, python: str | None = None) -> None:
 
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, check, logs, restart, backup, restore, drill, down, destroy, images, bundle, bump,
+    status, check, doctor, logs, restart, backup, restore, drill, down, destroy,
+    images, bundle, bump,
 )  # fmt: skip

@@ -308,3 +308,18 @@ def redirection(server: Server, link: str) -> str:
         answer = connection.getresponse()
         answer.read()
         return answer.getheader("Location") or f"nowhere, it answers {answer.status}"
+
+
+def send_validation(server: Server, address: str) -> str:
+    """Let the server send a validation mail to the address; return how it says that this went.
+
+    It is ``Ok`` or the name of a refusal. Nothing else comes of it.
+    """
+    commands = getattr(parsec, "anonymous_server_cmds", None)
+    command = getattr(commands and commands.latest, "account_create_send_validation_email", None)
+    if command is None:
+        raise StackError("this version of the server sends no mail without an organization")
+    raw = server.command("/anonymous_server", command.Req(email=parsec.EmailAddress(address)))
+    with understood("the answer about a mail"):
+        answer = command.Rep.load(raw)
+    return type(answer).__name__.removeprefix("Rep")

@@ -48,8 +48,8 @@ BOUND = (
     *("parsec-postgres.hba.conf", "prepare-database.sh", "security.toml"),
     *("nginx.conf", "parsec-nginx.conf"),
 )
-# SeaweedFS's file tree, at the address that its own parts use in the container.
-FILER = "https://localhost:8888"
+# SeaweedFS's file tree and its master, at the addresses that its own parts use in the container.
+FILER, MASTER = "https://localhost:8888", "https://localhost:9333"
 FILER_TRUST = {
     "cacert": "custom-ca.crt",
     "cert": "parsec-s3-inner.crt",
@@ -244,23 +244,27 @@ def fetch_images(stack: Stack) -> None:
     fetch(missing_images(stack))
 
 
-def migrations(stack: Stack) -> list[str] | None:
-    """Return the names of the migrations applied to the database; None if it has no schema yet."""
+def ask_database(stack: Stack, query: str) -> list[str]:
+    """Return the rows of the database's answer, with ``|`` between columns.
+
+    Raises StackError with its complaint.
+    """
     container = containers(stack).get("parsec-postgres")
     if container is None:
         raise StackError("parsec-postgres has no container: run 'invoke up' first")
     command = ["psql", "--username=parsec", "--no-psqlrc", "--tuples-only", "--no-align"]
-    command += ["--command=SELECT name FROM migration ORDER BY _id"]
-    answer = container.exec_run(command, demux=True, environment={"PGCONNECT_TIMEOUT": "5"})
-    said, complaint = ((text or b"").decode(errors="replace") for text in answer.output)
-    if answer.exit_code == 0:
-        return said.split()
-    if 'relation "migration" does not exist' in complaint:
-        return None
-    raise StackError(
-        f"PostgreSQL does not list the migrations of its database: {complaint.strip()}\nsee "
-        "'invoke logs --service parsec-postgres'"
+    answer = container.exec_run(
+        [*command, f"--command={query}"], demux=True, environment={"PGCONNECT_TIMEOUT": "5"}
     )
+    said, complaint = ((text or b"").decode(errors="replace") for text in answer.output)
+    if answer.exit_code:
+        raise schema.refusal(complaint)
+    return said.split()
+
+
+def migrations(stack: Stack) -> list[str] | None:
+    """Return the names of the migrations applied to the database; None if it has no schema yet."""
+    return schema.applied(lambda query: ask_database(stack, query))
 
 
 def packaged(stack: Stack) -> list[str]:
@@ -372,14 +376,26 @@ def tree_of_store(stack: Stack, path: str) -> str:
 
     Raises OSError if there is no answer. Another store in its place has no such tree.
     """
+    return ask_store(stack, f"{FILER}{path}")
+
+
+def master_of_store(stack: Stack, path: str) -> str:
+    """Return the answer of SeaweedFS's master, as JSON; OSError if there is none.
+
+    Another store in its place has none: the answer is empty.
+    """
+    return ask_store(stack, f"{MASTER}{path}")
+
+
+def ask_store(stack: Stack, address: str) -> str:
+    """Return the answer of the part of SeaweedFS at this address in its container."""
     container = containers(stack).get("parsec-s3")
     if container is None or "seaweedfs" not in container.attrs["Image"]:
         return ""
     command = ["curl", "--silent", "--max-time", "5", "--header", "Accept: application/json"]
     for part, name in FILER_TRUST.items():
         command += [f"--{part}", f"/run/secrets/{name}"]
-    command += ["--write-out", "\n%{http_code}", f"{FILER}{path}"]
-    said = container.exec_run(command).output
+    said = container.exec_run([*command, "--write-out", "\n%{http_code}", address]).output
     text, _, status = said.decode(errors="replace").rpartition("\n")
     return store.told(int(status) if status.isdigit() else 0, text)
 

@@ -39,6 +39,9 @@ class Flavour(Protocol):
     def ports(self, stack: Stack) -> Iterator[tuple[str, int]]:
         """Yield every port of this machine that the services use, with the name of the service."""
 
+    def check_port(self, service: str, port: int) -> None:
+        """Raise StackError that names the holder if the port is taken on this machine."""
+
     def is_up(self, stack: Stack) -> bool:
         """Return whether services have been started and not all have ended."""
 
@@ -66,6 +69,9 @@ class Flavour(Protocol):
     def services(self, stack: Stack) -> list[ServiceStatus]:
         """Return all services with their state, health, address and version."""
 
+    def ask_database(self, stack: Stack, query: str) -> list[str]:
+        """Return the rows of the database's answer, with ``|`` between columns."""
+
     def migrations(self, stack: Stack) -> list[str] | None:
         """Return the names of the migrations applied to the database; None without a schema."""
 
@@ -80,6 +86,12 @@ class Flavour(Protocol):
 
     def tree_of_store(self, stack: Stack, path: str) -> str:
         """Return SeaweedFS's file tree at the path, as JSON; empty if there is nothing.
+
+        Raises OSError if there is no answer.
+        """
+
+    def master_of_store(self, stack: Stack, path: str) -> str:
+        """Return the answer of SeaweedFS's master, as JSON; empty if another store is there.
 
         Raises OSError if there is no answer.
         """

@@ -21,7 +21,7 @@ from parsec_stack import account, logs, probes, schema, store
 from parsec_stack.errors import StackError
 from parsec_stack.ports import holder, of_services
 from parsec_stack.readiness import is_ready
-from parsec_stack.services import CONSOLE_STEP, FILER_STEP, SERVICES
+from parsec_stack.services import CONSOLE_STEP, FILER_STEP, MASTER_STEP, SERVICES
 from parsec_stack.stack import Stack, require_path
 from parsec_stack.status import ServiceStatus
 
@@ -202,22 +202,29 @@ def check_port(service: str, port: int) -> None:
             ) from None
 
 
-def migrations(stack: Stack) -> list[str] | None:
-    """Return the names of the migrations applied to the database; None if it has no schema yet."""
+def ask_database(stack: Stack, query: str) -> list[str]:
+    """Return the rows of the database's answer, with ``|`` between columns.
+
+    Raises StackError with its complaint.
+    """
     command = ["./database-client", "psql", "--no-psqlrc", "--tuples-only", "--no-align"]
-    command += ["--command=SELECT name FROM migration ORDER BY _id"]
     environment = stack.environment() | {"PGCONNECT_TIMEOUT": "5"}
     answer = subprocess.run(
-        command, cwd=stack.folder, env=environment, capture_output=True, text=True, timeout=30
+        [*command, f"--command={query}"],
+        cwd=stack.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
-    if answer.returncode == 0:
-        return answer.stdout.split()
-    if 'relation "migration" does not exist' in answer.stderr:
-        return None
-    raise StackError(
-        f"PostgreSQL does not list the migrations of its database: {answer.stderr.strip()}\nsee "
-        "'invoke logs --service parsec-postgres'"
-    )
+    if answer.returncode:
+        raise schema.refusal(answer.stderr)
+    return answer.stdout.split()
+
+
+def migrations(stack: Stack) -> list[str] | None:
+    """Return the names of the migrations applied to the database; None if it has no schema yet."""
+    return schema.applied(lambda query: ask_database(stack, query))
 
 
 def packaged(stack: Stack) -> list[str]:
@@ -316,9 +323,19 @@ def tree_of_store(stack: Stack, path: str) -> str:
 
     Raises OSError if there is no answer.
     """
+    return ask_store(stack, FILER_STEP, path)
+
+
+def master_of_store(stack: Stack, path: str) -> str:
+    """Return the answer of SeaweedFS's master, as JSON; OSError if there is none."""
+    return ask_store(stack, MASTER_STEP, path)
+
+
+def ask_store(stack: Stack, step: int, path: str) -> str:
+    """Return the answer of the part of SeaweedFS at this distance from its S3 port."""
     context = probes.trust_with(stack.folder / "custom-ca.crt", stack.folder / "parsec-s3-inner")
     connection = http.client.HTTPSConnection(
-        "localhost", stack.ports["S3"] + FILER_STEP, timeout=probes.TIMEOUT, context=context
+        "localhost", stack.ports["S3"] + step, timeout=probes.TIMEOUT, context=context
     )
     try:
         connection.request("GET", path, headers={"Accept": "application/json"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from parsec_stack import migrations
@@ -31,3 +31,21 @@ def pending(applied: Iterable[str], known: list[str]) -> list[str]:
             "it was used by a newer one, so run that version or restore an older backup"
         )
     return [name for name in known if name not in applied]
+
+
+def applied(ask: Callable[[str], list[str]]) -> list[str] | None:
+    """Return the migrations that a database has, by what asks it; None if it has no schema yet."""
+    try:
+        return ask("SELECT name FROM migration ORDER BY _id")
+    except StackError as error:
+        if 'relation "migration" does not exist' in str(error):
+            return None
+        raise
+
+
+def refusal(complaint: str) -> StackError:
+    """Return the error of a database that has not answered a question."""
+    return StackError(
+        f"PostgreSQL does not answer a question about its database: {complaint.strip()}\nsee "
+        "'invoke logs --service parsec-postgres'"
+    )

@@ -65,9 +65,10 @@ def port(name: str, number: int) -> Port:
     return Port(name, number, number)
 
 
-# SeaweedFS's own ports, counted from its S3 port (run-parsec-s3); one of them serves its file tree.
+# SeaweedFS's own ports, counted from its S3 port (run-parsec-s3); one of them knows its
+# volumes, another serves its file tree.
 SEAWEEDFS_STEPS = range(1, 8)
-FILER_STEP = 5
+MASTER_STEP, FILER_STEP = 1, 5
 # SeaweedFS also uses the console's port plus this.
 CONSOLE_STEP = 10000
 

@@ -30,6 +30,7 @@ from watching import recorded, recording
 LINES = (
     "tls adminToken up migrate bucket",
     "status status --json smoke ping-mail organization MyOrg check --content",
+    "doctor doctor --json doctor --report",
     "restart backup restore --yes up drill",
     "logs",
     "down destroy --yes",
