@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 import psutil
@@ -63,6 +63,7 @@ MANY = 300
 # Two addresses of this machine.
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
 YEAR = 365 * 24 * 3600
+CERTIFYING = Lock()
 
 
 def about_nginx(*names: str) -> Callable[[FileCheck], FileCheck]:
@@ -121,15 +122,20 @@ class Server:
         with suppress(ConnectionError, ssl.SSLError), closing(writer):
             self.connections += 1
             number = self.connections
-            while await self.answer(number, reader, writer):
-                pass
+            waits = WAITS
+            while await self.answer(number, reader, writer, waits):
+                waits = RESTS
 
     async def answer(
-        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        number: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        waits: float,
     ) -> bool:
-        """Answer the next request; does the connection last?"""
+        """Answer the next request, if it comes within so many seconds; does the connection last?"""
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), RESTS)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), waits)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             self.ended_by.append("server" if isinstance(error, TimeoutError) else "proxy")
             return False
@@ -195,7 +201,9 @@ class Front:
         self.folder, self.prefix, self.log = base / "files", base / "prefix", base / "log"
         for folder in (self.folder, self.prefix):
             folder.mkdir()
-        for name, content in certified(files.text(SETUP)).items():
+        with CERTIFYING:  # once is enough for all checks
+            made = certified(files.text(SETUP))
+        for name, content in made.items():
             (self.folder / name).write_bytes(content)
         self.site, self.main = files.text(SITE), files.text(MAIN)
         self.http, self.https = free_ports(2)
