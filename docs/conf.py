@@ -17,8 +17,8 @@ version = release
 
 extensions = [
     "guidewalk.directives", "sphinx_copybutton",
-    "facts", "settings_reference", "evidence", "verified_versions", "ways", "architecture",
-    "folding", "downloads",
+    "facts", "settings_reference", "evidence", "verified_versions", "ways", "labels",
+    "architecture", "folding", "downloads",
 ]  # fmt: skip
 # While somebody writes: nox -s docs-live.
 extensions += ["live"] if tags.has("live") else []  # noqa: F821 - Sphinx gives it to this file

@@ -209,8 +209,18 @@ def link_settings(app: Sphinx, doctree: nodes.document, page: str) -> None:
         literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address))
 
 
+def add_filter(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Give the page with the table the script that filters it; the table works without as well."""
+    tables = doctree.findall(nodes.table) if doctree else ()
+    if any("settings" in one["classes"] for one in tables):
+        app.add_js_file("filter.js", loading_method="defer")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive and the links."""
     app.add_directive("settings-reference", SettingsReference)
     app.connect("doctree-resolved", link_settings)
+    app.connect("html-page-context", add_filter)
     return {"parallel_read_safe": True}

@@ -238,6 +238,56 @@ def test_the_command_that_fetches_all_files(browser: Browser, address: str, serv
     assert downloads.ADDRESS not in command
 
 
+def test_what_nobody_types_says_so(
+    browser: Browser, address: str, page_name: str, blocks: Guide
+) -> None:
+    """Output and messages are labelled, in words that are read aloud too, and nothing else is."""
+    printed = [one for one in blocks.blocks if one.page == page_name]
+    expected = [
+        f"Message of {one.origin}" if one.origin else "Output"
+        for one in printed
+        if one.kind in ("output", "message") or (one.kind == "exception" and one.origin)
+    ]
+    with opened(browser, address, page_name, java_script_enabled=False) as page:
+        labels = page.locator(".block-label")
+        shown = labels.all_inner_texts()
+        beside = page.locator(".block-label + [class*=highlight-]").count()
+
+    assert shown == expected
+    assert beside == len(expected)
+
+
+def test_settings_are_filtered(browser: Browser, address: str) -> None:
+    """Whoever types words, or follows a link with them, sees only the rows that have them all."""
+    with opened(browser, address, "settings") as page:
+        rows = page.locator("table.settings tbody tr")
+        every = rows.count()
+        page.get_by_label("Filter").fill("PARSEC_EMAIL PORT")
+        typed = [row.inner_text() for row in rows.all() if row.is_visible()]
+        page.goto(f"{address}/settings.html?filter=email_port")
+        linked = [row.inner_text() for row in rows.all() if row.is_visible()]
+        page.get_by_label("Filter").fill("")
+        again = [row for row in rows.all() if row.is_visible()]
+
+    assert every > len(typed) > 0
+    assert all("PARSEC_EMAIL" in row and "PORT" in row.upper() for row in typed)
+    assert [row.split()[0] for row in linked] == ["PARSEC_EMAIL_PORT"]
+    assert len(again) == every
+
+
+def test_settings_without_javascript(browser: Browser, address: str) -> None:
+    """The table is whole, and each row leads to its setting."""
+    with opened(browser, address, "settings", java_script_enabled=False) as page:
+        links = page.locator("table.settings tbody tr").evaluate_all(
+            "rows => rows.map(row => row.querySelector('a').getAttribute('href').slice(1))"
+        )
+        there = [page.locator(f"[id='{link}']").count() for link in links]
+
+        assert page.get_by_label("Filter").count() == 0
+    assert links
+    assert set(there) == {1}
+
+
 def test_from_a_folder(browser: Browser, address: str, page_name: str) -> None:
     """The page works without any server: everything that it needs is in its folder."""
     context = browser.new_context(offline=True)
