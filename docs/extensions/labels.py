@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 
-def label(block: nodes.Element) -> str:
+def label(block: Any) -> str:
     """Return the words above the block; empty for what a reader types or writes."""
     if "output" in block["classes"]:
         return "Output"
