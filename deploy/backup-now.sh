@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Back up without a terminal: for timers. It finds out by itself whether the services run with Docker.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "$0")"
 
 if [ -S run/supervisor.sock ]; then

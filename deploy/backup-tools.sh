@@ -3,7 +3,8 @@
 # store: and what is encrypted in the backups is sets:. It gets their settings by its environment,
 # which no other user can read, and no settings from elsewhere.
 umask 077
-unset "${!RCLONE_@}"
+# What this shell has for other purposes.
+unset OPENSSL_CONF TAR_OPTIONS "${!RCLONE_@}" "${!AWS_@}"
 script=${0##*/}
 
 fail() {

@@ -17,9 +17,9 @@ work=$(mktemp -d ./.backup.XXXXXX 2>/dev/null) || fail "nothing can be written i
 find . -maxdepth 1 -name '.backup.*' -mtime +0 -exec rm -rf {} +
 name=$(date -u +%Y%m%dT%H%M%SZ)
 
-# usage: put FILE    into the set, and read it back
+# usage: put FILE    into the set, and read it back; what a run of the same second has put there stays
 put() {
-    rclone copyto "$work/$1" "sets:$name/$1" || fail "$BACKUP_TARGET did not take $1; earlier sets are as they were"
+    rclone copyto --immutable "$work/$1" "sets:$name/$1" || fail "$BACKUP_TARGET did not take $1; earlier sets are as they were"
     [[ $(rclone cat "sets:$name/$1" | digest_of) = $(digest_of <"$work/$1") ]] ||
         fail "$BACKUP_TARGET gives back another $1 than it took; earlier sets are as they were"
 }
