@@ -94,6 +94,7 @@ def environment(stack: Stack, home: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": kept.get("PIP_CACHE_DIR", str(downloads())),
     }
     if stack.flavour == "docker":
+        own["PATH"] += f"{os.pathsep}{system_packages(home)}"
         own |= {
             "STACK_PREFIX": f"{stack.project}-",
             "DOCKER_CONFIG": str(docker_settings(home)),
@@ -115,6 +116,18 @@ def docker_settings(home: Path) -> Path:
     known = json.loads((own / "config.json").read_text()) if (own / "config.json").exists() else {}
     proxy = dict.fromkeys(("httpProxy", "httpsProxy", "allProxy"), "http://127.0.0.1:9")
     (folder / "config.json").write_text(json.dumps(known | {"proxies": {"default": proxy}}))
+    return folder
+
+
+def system_packages(home: Path) -> Path:
+    """Return a folder with what a reader with Docker installs from the system's packages: rclone.
+
+    It is the program of the package that the other way installs.
+    """
+    folder = home / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "rclone").exists():
+        (folder / "rclone").symlink_to(Path(sys.prefix, "bin", "rclone"))
     return folder
 
 
