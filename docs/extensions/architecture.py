@@ -62,7 +62,7 @@ def show(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Draw the pictures of the page."""
     for place in list(doctree.findall(Place)):
         shown: list[nodes.Node] = []
-        if app.builder.format == "html":
+        if app.builder.format:
             try:
                 shown = picture(import_groups.read(Path(place.file)))
             except ImportError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -50,8 +50,9 @@ class View:
         self.guide = guide
         self.version = version
         self.build = build
-        # The titles of the pages by name, once they are known.
+        # The titles of the pages by name, and where they are seen from, once that is known.
         self.titles: dict[str, str] = {}
+        self.address_of: Callable[[str], str] = str
         self.records = evidence.read(build)
         self.digests = {str(one): evidence.digests(guide, one) for one in FLAVOURS}
 
@@ -153,5 +154,9 @@ def versions(record: Record) -> str:
 
 def date(started: str) -> str:
     """The time as HTML: readable, and exact for programs."""
-    moment = datetime.fromisoformat(started)
-    return f'<time datetime="{escape(started)}">{moment:%-d %B %Y, %H:%M} UTC</time>'
+    return f'<time datetime="{escape(started)}">{day(started)}</time>'
+
+
+def day(started: str) -> str:
+    """The time as people read it."""
+    return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M} UTC"

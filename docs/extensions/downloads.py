@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.locale import get_translation
 from sphinx.util.docutils import ReferenceRole
+from words import _, register
 
 from guidewalk.doctree import caption, wrapper
 from parsec_stack import downloads
@@ -21,7 +21,6 @@ from parsec_stack.stack import ARTIFACTS
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-_ = get_translation("guide")
 BUILDERS = ("html", "dirhtml", "singlehtml")
 SITE_FILE = "site_file"
 
@@ -85,6 +84,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect it."""
+    register(app)
     app.add_role("site-file", SiteFile())
     app.add_js_file("address.js", loading_method="defer")
     app.connect("doctree-resolved", offer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import summaries
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from words import register
 
 from guidewalk import cache
 from guidewalk.config import config_of
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Placeholder(nodes.Element, nodes.General):
-    """Where a summary goes once all is known; other builders show nothing."""
+    """Where a summary goes once all is known."""
 
     def __init__(self, part: str = "") -> None:
         super().__init__()
@@ -63,8 +65,8 @@ class Evidence:
         self.view: badges.View | None = None
 
     def load(self, app: Sphinx) -> None:
-        """Read the guide and what is known of it, for HTML alone."""
-        if app.builder.format != "html":
+        """Read the guide and what is known of it, for builders that write something to read."""
+        if not app.builder.format:
             return
         docs = Path(app.srcdir)
         try:
@@ -86,13 +88,18 @@ class Evidence:
         if self.view:
             titles = app.env.titles.items()
             self.view.titles = {name: title.astext() for name, title in titles}
+            self.view.address_of = partial(address, app, page)
             excludes = config_of(Path(app.srcdir).parent).excludes
             for name, literals in by_page(doctree, page).items():
-                if not excludes(name):
+                if app.builder.format == "html" and not excludes(name):
                     mark(self.view, literals, name)
         for place in places:
-            text = summaries.PARTS[place.part](self.view) if self.view else ""
-            place.replace_self(nodes.raw("", text, format="html"))
+            place.replace_self(summaries.PARTS[place.part](self.view) if self.view else [])
+
+
+def address(app: Sphinx, page: str, other: str) -> str:
+    """Where the other page is, seen from this one."""
+    return app.builder.get_relative_uri(page, other)
 
 
 def mark(view: badges.View, literals: list[Any], page: str) -> None:
@@ -131,6 +138,7 @@ def read_guide(docs: Path) -> Guide:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the badges and the summaries."""
     evidence = Evidence()
+    register(app)
     app.add_node(Placeholder)
     app.add_directive("evidence", Summary)
     app.connect("builder-inited", evidence.load)

@@ -6,15 +6,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.locale import get_translation
 from sphinx.util import logging
+from words import _, register
 
 from guidewalk.doctree import caption, wrapper
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-_ = get_translation("guide")
 logger = logging.getLogger(__name__)
 # Those whose readers can unfold: books are printed.
 BUILDERS = ("html", "dirhtml", "singlehtml")
@@ -50,5 +49,6 @@ def before(node: nodes.Element) -> nodes.Node | None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect it."""
+    register(app)
     app.connect("doctree-resolved", fold)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

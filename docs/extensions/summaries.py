@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from badges import GOOD, STATES, WAYS, WORDS, Finding, View, date, versions, way_of
+from badges import GOOD, STATES, WAYS, WORDS, Finding, View, day, versions, way_of
+from docutils import nodes
+from tables import Cell, paragraph, table
+from words import _
 
 from guidewalk.mutants import results
 
-Cells = Iterable[str | int]
+Nodes = list[nodes.Node]
 
 
-def glance(view: View) -> str:
+def glance(view: View) -> Nodes:
     """For each flavour how much is verified, with what and when."""
     rows = [about(flavour, [f for f in view.findings if f.flavour == flavour]) for flavour in WAYS]
-    return f'<ul class="evidence-glance" aria-label="What is verified">{"".join(rows)}</ul>'
+    return [nodes.bullet_list("", *rows, classes=["evidence-glance"])]
 
 
-def about(flavour: str, findings: list[Finding]) -> str:
+def about(flavour: str, findings: list[Finding]) -> nodes.list_item:
     """One flavour's line of the glance, with a smaller one below."""
     good = [one.record for one in findings if one.record and one.state in GOOD]
-    facts = [escape(versions(record)) for record in good[-1:]]
-    facts += [f"last tried on {date(max(record.started for record in good))}"] if good else []
-    return (
-        f'<li class="glance-{state_of(findings)}"><strong>{way_of(flavour)}</strong>: '
-        f"{len(good)} of {len(findings)} blocks verified{remainder(findings)}"
-        f"{f'<small>{"; ".join(facts)}</small>' if facts else ''}</li>"
+    verified = _("{number} of {total} blocks verified").format(
+        number=len(good), total=len(findings)
     )
+    way = nodes.strong("", way_of(flavour))
+    text = f": {'; '.join(filter(None, [verified, remainder(findings)]))}"
+    item = nodes.list_item("", paragraph([way, nodes.Text(text)]))
+    item["classes"].append(f"glance-{state_of(findings)}")
+    if good:
+        last = _("last tried on {date}").format(date=day(max(one.started for one in good)))
+        facts = "; ".join(filter(None, [versions(good[-1]), last]))
+        item += nodes.paragraph("", facts, classes=["evidence-facts"])
+    return item
 
 
 def state_of(findings: list[Finding]) -> str:
@@ -47,28 +54,31 @@ def remainder(findings: list[Finding]) -> str:
     """What is not verified of the flavour, by kind."""
     number = Counter(one.state for one in findings)
     others = [state for state in STATES if state not in GOOD]
-    parts = [f"{number[one]} {WORDS[one]}" for one in others if number[one]]
-    return f"; {', '.join(parts)}" if parts else ""
+    return ", ".join(f"{number[one]} {WORDS[one]}" for one in others if number[one])
 
 
-def coverage(view: View) -> str:
+def coverage(view: View) -> Nodes:
     """How many blocks of each page are verified, of how many, by flavour."""
     pages = dict.fromkeys(block.page for block in view.guide.blocks)
-    rows: list[list[str | int]] = [
-        [link(view, page), *counts([one for one in view.findings if one.block.page == page])]
+    rows: list[list[Cell]] = [
+        [[link(view, page)], *counts([one for one in view.findings if one.block.page == page])]
         for page in pages
     ]
-    rows.append(["All pages", *counts(view.findings)])
-    heads = ["page", *(head for way in WAYS.values() for head in (f"verified {way}", "of"))]
-    return table("Blocks that are verified, by page", heads, rows)
+    rows.append([_("All pages"), *counts(view.findings)])
+    heads: list[Cell] = [
+        _("page"),
+        *(head for way in WAYS.values() for head in (f"verified {way}", _("of"))),
+    ]
+    return [captioned(_("Blocks that are verified, by page"), [heads, *rows])]
 
 
-def link(view: View, page: str) -> str:
-    """A link to another page of the guide."""
-    return f'<a href="{page}.html">{escape(view.title(page))}</a>'
+def link(view: View, page: str, anchor: str = "", text: str = "") -> nodes.reference:
+    """A link to another page of the guide, or a place in it."""
+    address = f"{view.address_of(page)}{f'#{anchor}' if anchor else ''}"
+    return nodes.reference("", text or view.title(page), refuri=address, internal=True)
 
 
-def counts(findings: list[Finding]) -> Iterator[int | str]:
+def counts(findings: list[Finding]) -> Iterator[Cell]:
     """For each flavour how many are verified, and how many there are; nothing if there are none."""
     for flavour in WAYS:
         states = [one.state for one in findings if one.flavour == flavour]
@@ -76,60 +86,68 @@ def counts(findings: list[Finding]) -> Iterator[int | str]:
         yield from (verified, len(states)) if states else ("", "")
 
 
-def exceptions(view: View) -> str:
+def exceptions(view: View) -> Nodes:
     """What was not executed, by its reason."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[nodes.Node]] = {}
     for one in view.findings:
         if one.state == "excepted" and one.record:
             block = one.block
             name = f"{block.name or block.target or block.id}, {WAYS[one.flavour]}"
-            place = f"{block.page}.html{f'#{block.name}' if block.name else ''}"
-            reasons.setdefault(one.record.reason, []).append(f'<a href="{place}">{name}</a>')
-    items = "".join(f"<li>{escape(r)}: {'; '.join(n)}.</li>" for r, n in reasons.items())
-    return f"<ul>{items}</ul>" if items else "<p>No such block is known.</p>"
+            links = reasons.setdefault(one.record.reason, [])
+            links.append(nodes.Text("; " if links else ": "))
+            links.append(link(view, block.page, block.name or "", name))
+    items = (
+        nodes.list_item("", paragraph([nodes.Text(reason), *links]))
+        for reason, links in reasons.items()
+    )
+    if not reasons:
+        return [nodes.paragraph("", _("No such block is known."))]
+    return [nodes.bullet_list("", *items)]
 
 
-def mutants(view: View) -> str:
+def mutants(view: View) -> Nodes:
     """How many faults planted into the guide its test would notice."""
     report = read_json(view.build / "docs-mutants" / "report.json")
     if not report:
-        return "<p>No mutants of this guide have been tested yet.</p>"
+        return [nodes.paragraph("", _("No mutants of this guide have been tested yet."))]
     killed, transcribed, survived = (
         int(report.get(state, 0)) for state in ("killed", "transcribed", "survived")
     )
     total = killed + transcribed + survived
-    text = (
-        f"<p>Of {total} such faults the test noticed {killed}, or {killed / max(total, 1):.1%}, "
-        "by what they do."
-    )
+    told = [
+        _("Of {total} such faults the test noticed {killed}, or {share}, by what they do.").format(
+            total=total, killed=killed, share=f"{killed / max(total, 1):.1%}"
+        )
+    ]
     if transcribed:
-        text += f" {transcribed} it knows by a repeated value alone."
+        text = _("{number} it knows by a repeated value alone.")
+        told.append(text.format(number=transcribed))
     if equivalent := int(report.get("equivalent", 0)):
-        text += f" {equivalent} more would change nothing for a reader, each with a written reason."
+        text = _("{number} more would change nothing for a reader, each with a written reason.")
+        told.append(text.format(number=equivalent))
     ways = " and ".join(WAYS[flavour] for flavour in report["flavours"])
-    text += f" Tested {ways} on {date(str(report['started']))}."
+    told.append(_("Tested {ways} on {date}.").format(ways=ways, date=day(str(report["started"]))))
     if report.get("state") != results.state_of(view.build.parent):
-        text += " <strong>The guide or its test has changed since.</strong>"
-    notes = "".join(f"<p>{escape(note)}</p>" for note in report["notes"])
-    return f"{text}</p>{notes}{''.join(survivor(mutant) for mutant in report['survivors'])}"
+        told.append(_("The guide or its test has changed since."))
+    notes = [nodes.paragraph("", note) for note in report["notes"]]
+    shown = [one for mutant in report["survivors"] for one in survivor(mutant)]
+    return [nodes.paragraph("", " ".join(told)), *notes, *shown]
 
 
-def survivor(mutant: dict[str, Any]) -> str:
-    """A fault that was not noticed, as a diff that unfolds."""
-    title, diff = escape(str(mutant.get("title", ""))), escape(str(mutant.get("diff", "")))
-    return (
-        f'<details class="evidence evidence-failed"><summary>not noticed: {title}</summary>'
-        f'<pre class="evidence-output" role="group" tabindex="0" aria-label="{title}">{diff}</pre>'
-        "</details>"
-    )
+def survivor(mutant: dict[str, Any]) -> Nodes:
+    """A fault that was not noticed, with its diff."""
+    title, diff = str(mutant.get("title", "")), str(mutant.get("diff", ""))
+    text = _("not noticed: {title}").format(title=title)
+    shown = nodes.literal_block(diff, diff, language="diff", classes=["output", "survivor"])
+    return [nodes.paragraph("", text), shown]
 
 
-def faults(view: View) -> str:
+def faults(view: View) -> Nodes:
     """How long a stack needs until it serves again after a fault, and that it has kept its data."""
     reports = {one: read_json(view.build / "faults" / f"{one}.json") for one in WAYS}
-    rows: list[list[str | int]] = [
+    rows: list[list[Cell]] = [
         [
-            escape(fault),
+            fault,
             WAYS[flavour],
             f"{figures.get('seconds_until_it_serves', 0):.1f} s",
             f"{figures.get('seconds_of_work_lost', 0):.1f} s",
@@ -139,30 +157,32 @@ def faults(view: View) -> str:
         for fault, figures in report.items()
     ]
     if not rows:
-        return "<p>No faults have been tried yet.</p>"
-    heads = ["fault", "flavour", "serves again after", "work lost", "blocks read back"]
-    return table("Faults under load", heads, rows)
+        return [nodes.paragraph("", _("No faults have been tried yet."))]
+    told = (_("serves again after"), _("work lost"), _("blocks read back"))
+    heads: list[Cell] = [_("fault"), _("flavour"), *told]
+    return [captioned(_("Faults under load"), [heads, *rows])]
 
 
-def attacks(view: View) -> str:
+def attacks(view: View) -> Nodes:
     """What was tried against the stacks, what became of it, and what it cost."""
     reports = {one: read_json(view.build / "attack" / f"{one}.json") for one in WAYS}
-    rows: list[list[str | int]] = [
-        [escape(attack), WAYS[flavour], escape(seen.pop("outcome", "broken off")), figures(seen)]
+    rows: list[list[Cell]] = [
+        [attack, WAYS[flavour], str(seen.pop("outcome", _("broken off"))), figures(seen)]
         for flavour, report in reports.items()
         for attack, seen in report.items()
     ]
     if not rows:
-        return "<p>No attacks have been tried yet.</p>"
-    return table("Attacks on running stacks", ["attack", "flavour", "outcome", "figures"], rows)
+        return [nodes.paragraph("", _("No attacks have been tried yet."))]
+    heads: list[Cell] = [_("attack"), _("flavour"), _("outcome"), _("figures")]
+    return [captioned(_("Attacks on running stacks"), [heads, *rows])]
 
 
 def figures(seen: dict[str, Any]) -> str:
     """What was measured of one attack."""
-    return escape("; ".join(f"{name}: {value}" for name, value in seen.items()))
+    return "; ".join(f"{name}: {value}" for name, value in seen.items())
 
 
-def matrix(view: View) -> str:
+def matrix(view: View) -> Nodes:
     """The versions of the Parsec server that the guide was followed with."""
     report = read_json(view.build / "docs-matrix" / "report.json")
     others = [row["version"] for row in report.get("versions", []) if row["outcome"] == "verified"]
@@ -171,33 +191,17 @@ def matrix(view: View) -> str:
         for one in view.findings
         if one.record and one.record.versions and one.state in GOOD
     )
-    items = "".join(f"<li>{escape(text)}</li>" for text in seen)
-    body = f"<ul>{items}</ul>" if items else "<p>None yet.</p>"
+    items = [nodes.list_item("", nodes.paragraph("", text)) for text in seen]
+    found: Nodes = [nodes.bullet_list("", *items)] if items else []
     if others:
-        body += f"<p>Followed on bare metal with Parsec {escape(', '.join(others))}, too.</p>"
-    return body
+        text = _("Followed on bare metal with Parsec {versions}, too.")
+        found.append(nodes.paragraph("", text.format(versions=", ".join(others))))
+    return found or [nodes.paragraph("", _("None yet."))]
 
 
-def table(caption: str, heads: list[str], rows: Iterable[Cells]) -> str:
-    """A table with its caption, in a frame that scrolls on narrow screens."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
-    body = "".join(row(cells) for cells in rows)
-    return (
-        f'<div class="table-wrapper" role="group" tabindex="0" aria-label="{escape(caption)}">'
-        f'<table class="docutils evidence-table"><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def row(cells: Cells) -> str:
-    """One row, whose first cell names it."""
-    first, *others = cells
-    return f'<tr><th scope="row">{first}</th>{"".join(map(entry, others))}</tr>'
-
-
-def entry(cell: str | int) -> str:
-    """One cell; numbers stand below each other."""
-    return f'<td class="number">{cell}</td>' if isinstance(cell, int) else f"<td>{cell}</td>"
+def captioned(caption: str, rows: list[list[Cell]]) -> nodes.table:
+    """A table with its caption."""
+    return table(rows, caption=caption, classes=["evidence-table"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -39,10 +39,12 @@ def build_html(mini: Mini, builder: str = "html") -> Path:
     extensions = str(ROOT / "docs" / "extensions")
     (mini.docs / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {extensions!r})\n"
-        f'project = "mini"\nrelease = {VERSION!r}\nextensions = ["evidence"]\n'
+        f'project = copyright = "mini"\nversion = release = {VERSION!r}\n'
+        'extensions = ["evidence"]\n'
     )
     target = mini.root / "build" / "html"
-    argv = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", builder, str(mini.docs), str(target)]
+    trees = f"-d{mini.root / 'build' / 'trees'}"
+    argv = [sys.executable, "-m", "sphinx", "-Wqb", builder, trees, str(mini.docs), str(target)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return target
