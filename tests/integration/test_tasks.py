@@ -33,6 +33,7 @@ LINES = (
     "doctor doctor --json doctor --report",
     "restart backup restore --yes up drill",
     "logs",
+    "rotate all rotate ca rotate old-ca",
     "down destroy --yes",
 )
 # These are about the project, and know no stack.

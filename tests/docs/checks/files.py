@@ -403,7 +403,7 @@ def the_store_runs_as_without_docker(files: StackFiles) -> None:
     assert store["command"] == [
         "mini", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3.port=9000",
         "-s3.cert.file=parsec-s3.crt", "-s3.key.file=parsec-s3.key",
-        "-s3.config=s3-identities.json", "-s3.iam=false", "-s3.port.iceberg=0",
+        "-s3.config=/tmp/s3-identities.json", "-s3.iam=false", "-s3.port.iceberg=0",
         "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
         "-master.telemetry=false", "-volume.preStopSeconds=0",
     ]  # fmt: skip
