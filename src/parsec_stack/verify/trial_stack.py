@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +37,12 @@ Figures = dict[str, float | str]
 
 
 @contextmanager
-def running(flavour: FlavourName, name: str) -> Iterator[Stack]:
+def running(
+    flavour: FlavourName, name: str, before: Callable[[Stack], None] | None = None
+) -> Iterator[Stack]:
     """Give a complete stack in a folder of its own, whose name begins with this one.
+
+    ``before`` is called with it before anything of it exists.
 
     If the flavour cannot run, the test is skipped, or fails if the flavour is required.
     """
@@ -51,6 +55,8 @@ def running(flavour: FlavourName, name: str) -> Iterator[Stack]:
     made = Stack(base / "s", flavour, free_offset(base / "s", flavour))
     if flavour == "docker":
         docker_settings(base)
+    if before:
+        before(made)
     try:
         done = invoke(made, "tls", "adminToken", "up", "migrate", "bucket")
         assert done.returncode == 0, done.stdout + done.stderr
