@@ -459,7 +459,7 @@ def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
     """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
     settings = tomllib.loads(files.text(SECURITY))
     pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
-    trust = {"ca": "custom-ca.crt"}
+    trust = {"ca": "parsec-s3-inner.crt"}
     assert settings == {
         "grpc": trust | dict.fromkeys(GRPC_PARTS, pair),
         "https": dict.fromkeys(HTTP_PARTS, pair | trust)
