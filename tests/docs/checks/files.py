@@ -431,11 +431,13 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
         folder = Path(base)
         (folder / "mini.options").touch()
         (folder / "s3-console-password").write_text("given")
+        (folder / "s3-identities.json").write_text("keys")
         for one in INNER_FILES:
             (folder / one).write_text("given")
         start = folder / "entrypoint.sh"
         start.write_text('#!/bin/sh\necho $WEED_ADMIN_PASSWORD "$@"\n')
         start.chmod(0o755)
+        script = script.replace("/tmp/s3-identities.json", f"{base}/identities")
         for place in ("/data", "/run/secrets"):
             script = script.replace(f"{place}/", f"{base}/")
         script = script.replace("/entrypoint.sh", str(start)).replace("$$", "$")
@@ -444,6 +446,8 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
             said = output_of(command, folder)
             assert (said.status, said.text) == (0, "given mini -a b\n"), said.text
             assert (folder / "mini.options").read_text() == f"admin.urlPrefix={GIVEN_PATH}\n"
+            assert (folder / "identities").read_text() == "keys"
+            assert mode(folder / "identities") == 0o600
         for one in INNER_FILES:
             for bad in (lambda path: path.write_text(""), Path.unlink, Path.mkdir):
                 bad(folder / one)
