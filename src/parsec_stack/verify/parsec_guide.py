@@ -20,7 +20,7 @@ from parsec_stack.errors import StackError
 from parsec_stack.flavour import IMPLEMENTATIONS
 from parsec_stack.services import SERVICES, flavour_named
 from parsec_stack.stack import ARTIFACTS, MAX_OFFSET, ROOT, Stack
-from parsec_stack.verify import config_linters, emphasis, same_versions, settings
+from parsec_stack.verify import config_linters, emphasis, same_ports, same_versions, settings
 from parsec_stack.verify.reader import following, reader, welcome
 from parsec_stack.verify.recognisers import RECOGNISERS
 from parsec_stack.verify.sources import Sources, tests_in
@@ -144,4 +144,5 @@ class ParsecGuide(Project):
         """Yield settings that nothing reads, conflicting versions and unexplained lines."""
         yield from settings.problems(claims.sources)
         yield from same_versions.problems(claims.sources)
+        yield from same_ports.problems(claims.guide)
         yield from emphasis.problems(claims)
