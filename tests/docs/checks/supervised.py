@@ -26,7 +26,8 @@ PROGRAMS = (*SERVICES, WATCH)
 # The services' own scripts end what they started; the watch leaves it to supervisord.
 PROGRAM = """#!/bin/bash
 echo "umask $(umask)"
-echo "files $(ulimit -n)" >&2
+echo "files $(ulimit -n)"
+echo "an error" >&2
 sleep 600 &
 leave() {
     [ "${0##*/}" = watch-parsec-server ] || kill $!
@@ -152,6 +153,7 @@ def what_supervisord_writes_is_its_owners(files: StackFiles) -> None:
     with supervisor(files) as place:
         for name in PROGRAMS:
             place.hear(name, "umask 0077")
+            place.hear(name, "an error")
         assert {path.name for path in place.folder.iterdir()} == place.before
         held = list((place.folder / "run").iterdir())
         assert any(path.is_socket() for path in held), held
