@@ -7,17 +7,21 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from parsec_stack import backups, composition, deployment, edited, ownership, probes, status
+from parsec_stack import backups, composition, deployment, edited, probes, status
 from parsec_stack.composition import COMPOSE_FILE
 from parsec_stack.doctor.finding import Finding, Look, examination
 from parsec_stack.errors import StackError
 from parsec_stack.services import KEY_GROUPS
 from parsec_stack.stack import ARTIFACTS, Stack
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 DAY = 86400
 # After so many days without a backup one is due.
@@ -94,7 +98,7 @@ def chains(look: Look) -> Iterator[Finding]:
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
         except (OSError, ValueError):
             continue
-        known = ownership.is_signed_by(look.stack.ca_file, certificate)
+        known = is_trusted(look.stack.ca_file, certificate)
         if not known and path.name != probes.PROXY_CERTIFICATE:
             yield Finding(
                 "broken", path.name, "custom-ca.crt has not signed it: nobody trusts the service",
@@ -112,6 +116,22 @@ def chains(look: Look) -> Iterator[Finding]:
                 "danger", path.name, f"its RSA key has {key.key_size} bits, which can be broken",
                 "move it and its key away and run 'invoke tls restart'",
             )  # fmt: skip
+
+
+def is_trusted(ca_file: Path, certificate: x509.Certificate) -> bool:
+    """Return whether one of the CAs in the file has signed it; while they change there are two."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        authorities = x509.load_pem_x509_certificates(ca_file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    for authority in authorities:
+        with suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return True
+    return False
 
 
 def fits(certificate: Path) -> bool | None:
