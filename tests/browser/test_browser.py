@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from visiting import DESKTOP, HTML, opened, serve
@@ -30,33 +30,6 @@ WITHOUT_NUMBERS = """all => all.map(pre => {
 })"""
 # Files of more lines are folded.
 LONGEST_FILE = 60
-# What the first visit may cost, as Lighthouse judges pages: 0.1 is its limit of a good shift.
-BUDGET = {"bytes": 150_000, "requests": 25, "elements": 800, "shift": 0.1}
-SHIFTED = """() => new Promise(done => new PerformanceObserver(list => done(
-    list.getEntries().reduce((sum, one) => sum + one.value, 0)
-)).observe({type: "layout-shift", buffered: true}) || setTimeout(() => done(0), 300))"""
-# How many elements can be used by keyboard; each gets a mark, by which it is known again.
-USABLE = """() => {
-    const all = [...document.querySelectorAll("a[href], button, input, summary, [tabindex]")]
-    const usable = all.filter(one => one.tabIndex >= 0 && !one.disabled
-        && one.checkVisibility({visibilityProperty: true, contentVisibilityAuto: true})
-        && one.type !== "hidden")
-    usable.forEach((one, number) => one.dataset.mark = String(number))
-    return usable.length
-}"""
-# What has the focus now, and whether it looks otherwise than without it.
-FOCUSED = """() => {
-    const one = document.activeElement
-    if (!one || one === document.body) return null
-    const look = () => { const style = getComputedStyle(one)
-        return [style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor,
-                style.backgroundColor, style.color, style.opacity].join() }
-    const style = getComputedStyle(one)
-    const outlined = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0
-    const now = look(); one.blur(); const then = look(); one.focus()
-    return {mark: one.dataset.mark, seen: outlined || now !== then,
-            html: one.outerHTML.slice(0, 120)}
-}"""
 COPIED = ("command", "file", "excerpt", "exception")
 
 
@@ -286,64 +259,3 @@ def test_settings_without_javascript(browser: Browser, address: str) -> None:
         assert page.get_by_label("Filter").count() == 0
     assert links
     assert set(there) == {1}
-
-
-def test_from_a_folder(browser: Browser, address: str, page_name: str) -> None:
-    """The page works without any server: everything that it needs is in its folder."""
-    context = browser.new_context(offline=True)
-    page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
-    page.goto(f"{HTML.as_uri()}/{page_name}.html", wait_until="load")
-    links = page.locator("a[href]").evaluate_all("all => all.map(one => one.href)")
-    heading = page.locator("h1").first.is_visible()
-    context.close()
-
-    files = {urlsplit(link).path for link in links if link.startswith("file:")}
-    assert said == []
-    assert heading
-    assert [path for path in sorted(files) if not Path(unquote(path)).is_file()] == []
-
-
-def test_by_keyboard_alone(browser: Browser, address: str, page_name: str) -> None:
-    """Tab reaches everything that can be used, in the order of the page, and shows where it is."""
-    with opened(browser, address, page_name) as page:
-        expected = page.evaluate(USABLE)
-        reached: list[str] = []
-        while len(reached) <= expected:
-            page.keyboard.press("Tab")
-            where = page.evaluate(FOCUSED)
-            if where is None or where["mark"] in reached:
-                break
-            assert where["seen"], f"nothing shows that {where['html']} has the focus"
-            reached.append(where["mark"])
-
-    assert len(reached) == expected
-
-
-def test_first_page_is_light(browser: Browser, address: str) -> None:
-    """What the first visit loads is within its budget: bytes, requests, elements, no shifting."""
-    context = browser.new_context(viewport=PHONE)
-    serve(context, HTML)
-    page = context.new_page()
-    sizes: dict[str, int] = {}
-    page.on("requestfinished", lambda one: sizes.update({one.url: bytes_of(one)}))
-    page.goto(f"{address}/index.html", wait_until="networkidle")
-    page.wait_for_load_state("networkidle")
-    elements = page.evaluate("document.querySelectorAll('*').length")
-    shifted = page.evaluate(SHIFTED)
-    context.close()
-
-    listed = "\n".join(f"{size:8d} {urlsplit(url).path}" for url, size in sizes.items())
-    assert min(sizes.values()) > 0, listed
-    assert sum(sizes.values()) < BUDGET["bytes"], listed
-    assert len(sizes) <= BUDGET["requests"], listed
-    assert elements <= BUDGET["elements"]
-    assert shifted <= BUDGET["shift"]
-
-
-def bytes_of(request: Any) -> int:
-    """How many bytes came for the request."""
-    return len(request.response().body())
