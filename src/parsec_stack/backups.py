@@ -88,11 +88,11 @@ def setting(stack: Stack, name: str) -> str:
 
 
 def target(stack: Stack) -> str:
-    """Return where the stack's backups are: a remote of rclone, or the path of a folder."""
+    """Return where the backups are, as the settings say: a remote of rclone, or a folder."""
     place = setting(stack, "BACKUP_TARGET")
     if not place:
         raise StackError(f"{stack.folder / SETTINGS} names no BACKUP_TARGET")
-    return place if is_remote(place) else str(stack.folder / place)
+    return place
 
 
 def age(manifest: Manifest) -> float:
@@ -180,18 +180,24 @@ def introduce(stack: Stack, target: str, key: str) -> None:
     Raises StackError for another key than it has.
     """
     if target:
-        place = target if is_remote(target) else str(Path(target).absolute())
-        settings = stack.folder / SETTINGS
-        line = f"BACKUP_TARGET={shlex.quote(place)}"
-        text = re.sub(r"(?m)^BACKUP_TARGET=.*$", lambda _: line, settings.read_text())
-        write_atomically(settings, text)
-        stack.remember(written={SETTINGS: digest(text.encode())})
+        give_target(stack, target if is_remote(target) else str(Path(target).absolute()))
     if key:
         given, own = read_key(Path(key)), stack.folder / KEY
         if own.exists() and read_key(own) != given:
             raise StackError(f"{own} is another key than {key}: move it to a safe place first")
         write_atomically(own, f"{given}\n")
         own.chmod(0o600)
+
+
+def give_target(stack: Stack, place: str) -> None:
+    """Write into the stack's settings where its sets are; a path may be relative to its folder."""
+    if any("\ud800" <= one <= "\udfff" for one in place):
+        raise StackError(f"{place!a} is no text in UTF-8, as {SETTINGS} must be: rename it")
+    settings = stack.folder / SETTINGS
+    line = f"BACKUP_TARGET={shlex.quote(place)}"
+    text = re.sub(r"(?m)^BACKUP_TARGET=.*$", lambda _: line, settings.read_text())
+    write_atomically(settings, text)
+    stack.remember(written={SETTINGS: digest(text.encode())})
 
 
 def read_key(path: Path) -> str:

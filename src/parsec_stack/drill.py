@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from guidewalk.atomic import write_atomically
 from guidewalk.console import say
@@ -95,7 +97,12 @@ def settings(live: Stack, other: Stack) -> None:
     remote = live.folder / "rclone.conf"
     if remote.exists():
         shutil.copy(remote, other.folder)
-    backups.introduce(other, backups.target(live), str(live.folder / backups.KEY))
+    place = backups.target(live)
+    if not backups.is_remote(place) and not Path(place).is_absolute():
+        # The live stack's folder may have a name that no setting can hold.
+        place = os.path.join(os.path.relpath(live.folder, other.folder), place)
+    backups.give_target(other, place)
+    backups.introduce(other, "", str(live.folder / backups.KEY))
 
 
 def ask(live: Stack, other: Stack, manifest: Manifest) -> Testimony:

@@ -85,6 +85,16 @@ def test_folder_of_here(stack: Stack, tmp_path: Path, monkeypatch: pytest.Monkey
     assert f"BACKUP_TARGET={tmp_path}/user/sets\n" in (stack.folder / backups.SETTINGS).read_text()
 
 
+def test_target_that_no_setting_can_hold(stack: Stack) -> None:
+    """A name that is no UTF-8 is refused, and the settings stay."""
+    before = (stack.folder / backups.SETTINGS).read_text()
+
+    with pytest.raises(StackError, match="is no text in UTF-8"):
+        backups.introduce(stack, "/mnt/\udcff", "")
+
+    assert (stack.folder / backups.SETTINGS).read_text() == before
+
+
 def test_key(stack: Stack, tmp_path: Path) -> None:
     """The key is taken, for its owner alone; another is never put in its place."""
     own, first, other = stack.folder / backups.KEY, tmp_path / "first", tmp_path / "other"
