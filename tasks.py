@@ -143,16 +143,6 @@ def restart(stack: Stack) -> None:
     deployment.restart(stack)
 
 
-@stack_task(
-    help={"what": "token, database, s3, console, catcher, inner, certificates, all, ca or old-ca"}
-)
-def rotate(stack: Stack, what: str) -> None:
-    """Replace secrets by new ones while the services run."""
-    from parsec_stack import rotation
-
-    rotation.rotate(stack, what)
-
-
 @stack_task()
 def backup(stack: Stack) -> None:
     """Copy database, objects, keys and settings while the server works."""
@@ -229,6 +219,6 @@ def bump(version: str, python: str | None = None) -> None:
 
 namespace = Collection(
     tls, adminToken, up, migrate, bucket, smoke, ping_mail, organization,
-    status, check, doctor, logs, restart, rotate, backup, restore, drill, down, destroy,
+    status, check, doctor, logs, restart, backup, restore, drill, down, destroy,
     images, bundle, bump,
 )  # fmt: skip

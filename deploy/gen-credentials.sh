@@ -100,16 +100,6 @@ derive() {
     mv "secrets/$1.$$" "secrets/$1"
 }
 
-# usage: s3_keys    as JSON: today's, and those that the store lets in beside them in a rotation
-s3_keys() {
-    local key secret before=''
-    { echo "$S3_ACCESS_KEY $S3_SECRET_KEY" && grep -v "^$S3_ACCESS_KEY " secrets/s3-also 2>/dev/null || true; } |
-        while read -r key secret; do
-            printf '%s{"accessKey": "%s", "secretKey": "%s"}' "$before" "$key" "$secret"
-            before=', '
-        done
-}
-
 # The last copy of a password may be that of the database.
 keep_earlier() {
     local copy=secrets/postgres-password earlier
@@ -137,7 +127,7 @@ derive s3-identities.json <<JSON
   "identities": [
     {
       "name": "parsec",
-      "credentials": [$(s3_keys)],
+      "credentials": [{"accessKey": "$S3_ACCESS_KEY", "secretKey": "$S3_SECRET_KEY"}],
       "actions": ["Admin"]
     }
   ]

@@ -30,7 +30,7 @@ MADE = (
         "secrets/s3-*",
         "secrets/mail-users",
     ),
-    *("secrets/administration-token", "secrets/account-seed", "secrets/rotating-*"),
+    *("secrets/administration-token", "secrets/account-seed"),
     *("secrets/backup-key", "secrets/backup-client.json"),
     *("backups/sets", "backups/objects", "last-backup", "last-drill", "drill"),
     *("fetched", "fetched.old", ".backup.*", ".fetch.*"),

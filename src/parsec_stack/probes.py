@@ -29,15 +29,9 @@ END = "-----END CERTIFICATE-----"
 PROXY_CERTIFICATE = "parsec-proxy.crt"
 
 
+@cache
 def trust(ca_file: Path) -> ssl.SSLContext:
     """Return a TLS client context that trusts only this CA, or this certificate of the proxy."""
-    # Tasks may replace the file.
-    return trust_as_of(ca_file, ca_file.stat().st_mtime_ns)
-
-
-@cache
-def trust_as_of(ca_file: Path, written: int) -> ssl.SSLContext:
-    """Return the context for a file that was ``written`` then."""
     if ca_file.name != PROXY_CERTIFICATE:
         return ssl.create_default_context(cafile=str(ca_file))
     context = ssl.create_default_context(cadata=first_of(ca_file))

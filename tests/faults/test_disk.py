@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from accounts import ROOT_ONLY
-from parsec_stack import docker, engine, outage, smoke
+from parsec_stack import docker, engine, probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
 from parsec_stack.services import FLAVOURS
@@ -155,7 +155,7 @@ def test_a_full_disk_of_the_database(stack: Stack) -> None:
     said = flavour_of(stack).log_tail(stack, "parsec-postgres", 1000)
     assert "No space left on device" in said
     soon(lambda: smoke.write(stack))
-    assert outage.serves(stack)
+    assert probes.serves_parsec(stack.ports["PROXY"], probes.proxy_trust(stack))
 
 
 async def fill_the_log(stack: Stack) -> None:

@@ -33,7 +33,6 @@ LINES = (
     "doctor doctor --json doctor --report",
     "restart backup restore --yes up drill",
     "logs",
-    "rotate all rotate ca rotate old-ca",
     "down destroy --yes",
 )
 # These are about the project, and know no stack.
@@ -46,9 +45,8 @@ PROGRAMS = {
 SECRET_FILES = ("parsec-credentials.env", "parsec-admin-token.env", "*.key")
 # What in these files is no word.
 SECRET = re.compile(r"[A-Za-z0-9+/]{16,}")
-# The server itself logs the name of its key, and nothing that would open the object store alone;
-# the store names a key that it refuses, as rotate tries.
-LOGGED = {"parsec-server.log": {"S3_ACCESS_KEY"}, "parsec-s3.log": {"S3_ACCESS_KEY"}}
+# The server itself logs the name of its key, and nothing that would open the object store alone.
+LOGGED = {"parsec-server.log": {"S3_ACCESS_KEY"}}
 MINUTES = 60
 # A stack's folder: what its path may hold that means something to a shell, to nginx, to an ini
 # file, to SeaweedFS or to rich, a line's end, and a byte that is no UTF-8.

@@ -403,7 +403,7 @@ def the_store_runs_as_without_docker(files: StackFiles) -> None:
     assert store["command"] == [
         "mini", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3.port=9000",
         "-s3.cert.file=parsec-s3.crt", "-s3.key.file=parsec-s3.key",
-        "-s3.config=/tmp/s3-identities.json", "-s3.iam=false", "-s3.port.iceberg=0",
+        "-s3.config=s3-identities.json", "-s3.iam=false", "-s3.port.iceberg=0",
         "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-admin.port=9090", "-webdav=false",
         "-master.telemetry=false", "-volume.preStopSeconds=0",
     ]  # fmt: skip
@@ -431,13 +431,11 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
         folder = Path(base)
         (folder / "mini.options").touch()
         (folder / "s3-console-password").write_text("given")
-        (folder / "s3-identities.json").write_text("keys")
         for one in INNER_FILES:
             (folder / one).write_text("given")
         start = folder / "entrypoint.sh"
         start.write_text('#!/bin/sh\necho $WEED_ADMIN_PASSWORD "$@"\n')
         start.chmod(0o755)
-        script = script.replace("/tmp/s3-identities.json", f"{base}/identities")
         for place in ("/data", "/run/secrets"):
             script = script.replace(f"{place}/", f"{base}/")
         script = script.replace("/entrypoint.sh", str(start)).replace("$$", "$")
@@ -446,8 +444,6 @@ def the_store_starts_with_its_password(files: StackFiles) -> None:
             said = output_of(command, folder)
             assert (said.status, said.text) == (0, "given mini -a b\n"), said.text
             assert (folder / "mini.options").read_text() == f"admin.urlPrefix={GIVEN_PATH}\n"
-            assert (folder / "identities").read_text() == "keys"
-            assert mode(folder / "identities") == 0o600
         for one in INNER_FILES:
             for bad in (lambda path: path.write_text(""), Path.unlink, Path.mkdir):
                 bad(folder / one)
@@ -463,7 +459,7 @@ def the_stores_parts_know_only_each_other(files: StackFiles) -> None:
     """Every part of SeaweedFS asks for a client's certificate, and has the inner pair itself."""
     settings = tomllib.loads(files.text(SECURITY))
     pair = {"cert": "parsec-s3-inner.crt", "key": "parsec-s3-inner.key"}
-    trust = {"ca": "parsec-s3-inner.crt"}
+    trust = {"ca": "custom-ca.crt"}
     assert settings == {
         "grpc": trust | dict.fromkeys(GRPC_PARTS, pair),
         "https": dict.fromkeys(HTTP_PARTS, pair | trust)
