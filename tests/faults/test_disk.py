@@ -19,10 +19,9 @@ from pathlib import Path
 import pytest
 
 from accounts import ROOT_ONLY
-from parsec_stack import docker, engine, probes, smoke
+from parsec_stack import probes, smoke
 from parsec_stack.errors import StackError
 from parsec_stack.flavour import flavour_of
-from parsec_stack.services import FLAVOURS
 from parsec_stack.smoke import Traces
 from parsec_stack.stack import Stack
 from parsec_stack.verify import trial_stack
@@ -32,37 +31,25 @@ from writing import SERVES_WITHIN
 WITHIN = SERVES_WITHIN + 60
 SIZE = "256m"
 POLL = 0.2
-# Who writes into the volumes: the users of the containers (compose file).
-VOLUMES = {"postgres": (999, 1235), "s3": (1000, 1236)}
 # More than what PostgreSQL has room for in the log that it has made beforehand.
 FILLER, FILLERS = 10_000_000, 5
 
 pytestmark = ROOT_ONLY
 
 
-@pytest.fixture(scope="module", params=FLAVOURS)
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A complete stack with its data on small disks."""
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A complete stack with its folder on a small disk."""
     with (
         ExitStack() as mounted,
-        trial_stack.running(request.param, "disk", partial(on_small_disks, mounted)) as made,
+        trial_stack.running("native", "disk", partial(on_a_small_disk, mounted)) as made,
     ):
         yield made
 
 
-def on_small_disks(mounted: ExitStack, stack: Stack) -> None:
-    """Put the data of the stack that is about to be made on small disks, until ``mounted`` ends."""
-    if stack.flavour == "native":
-        mounted.enter_context(small_disk(stack.folder, "mode=700"))
-        return
-    for name, (user, group) in VOLUMES.items():
-        place = disk_of(stack, name)
-        mounted.enter_context(small_disk(place, f"mode=700,uid={user},gid={group}"))
-        engine.engine().volumes.create(
-            f"{stack.project}_{name}",
-            driver_opts={"type": "none", "o": "bind", "device": str(place)},
-            labels={docker.PROJECT: stack.project, "com.docker.compose.volume": name},
-        )
+def on_a_small_disk(mounted: ExitStack, stack: Stack) -> None:
+    """Put the folder of the stack that is about to be made on a small disk."""
+    mounted.enter_context(small_disk(stack.folder, "mode=700"))
 
 
 @contextmanager
@@ -79,11 +66,6 @@ def small_disk(place: Path, options: str) -> Iterator[None]:
         place.rmdir()
         if not any(place.parent.iterdir()):
             place.parent.rmdir()
-
-
-def disk_of(stack: Stack, data: str) -> Path:
-    """Where the disk with these data is mounted."""
-    return stack.folder if stack.flavour == "native" else stack.folder.parent / f"disk-{data}"
 
 
 @contextmanager
@@ -134,7 +116,7 @@ def write_many(stack: Stack, traces: Traces) -> None:
 def test_a_full_disk_of_the_store(stack: Stack) -> None:
     """Blocks are refused, what was stored is read all the same, and with room it goes on."""
     traces = smoke.write(stack, 3)
-    with filled(disk_of(stack, "s3")):
+    with filled(stack.folder):
         with pytest.raises(StackError):
             write_many(stack, traces)
         smoke.read_back(stack, traces, within=SERVES_WITHIN)
@@ -169,7 +151,7 @@ async def fill_the_log(stack: Stack) -> None:
     )  # fmt: skip
     message = f"SELECT pg_logical_emit_message(false, 'filler', repeat('x', {FILLER}));"
     messages = message * FILLERS
-    with filled(disk_of(stack, "postgres")):
+    with filled(stack.folder):
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await connection.execute(messages)
         # Long enough for a few attempts to start.
