@@ -52,12 +52,18 @@ pack_settings() {
         fail "the settings were not read, or $PWD is full; earlier sets are as they were"
 }
 
+# usage: server_version    as the files of either way name it
+server_version() {
+    cat requirements-native.txt parsec-server.docker.yaml 2>/dev/null |
+        sed -n -e 's/^parsec-cloud==\([^ ;]*\).*/\1/p' -e 's|^ *image: .*/parsec-server:||p' | sed -n 1p || true
+}
+
 # usage: describe CLIENT...    what restoring asks for before it begins
 describe() {
     local file
     echo "set $name"
     echo "database-read $began"
-    echo "server $(sed -n 's/^parsec-cloud==\([^ ;]*\).*/\1/p' requirements-native.txt)"
+    echo "server $(server_version)"
     echo "postgresql $("$@" pg_dump --version | sed 's/.* \([0-9][0-9.]*\).*/\1/')"
     "$@" pg_restore --data-only --table=migration --file=- <"$work/database.dump" | awk -F '\t' '/^[0-9]+\t/ { print "migration", $2 }'
     awk '{ bytes += $2 } END { printf "objects %d %.0f\n", NR, bytes }' "$work/objects"

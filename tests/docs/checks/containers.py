@@ -196,7 +196,7 @@ def network_of(site: StackSite, service: str, network: str) -> dict[str, str]:
 @after("restart-docker")
 def all_containers_are_made_anew(site: StackSite) -> None:
     """Every container is made anew after the backup, with today's settings and certificates."""
-    backup = int((site.folder / "parsec.dump").stat().st_mtime)
+    backup = int((site.folder / "last-backup").stat().st_mtime)
     found = docker.containers(site.stack).items()
     kept = [name for name, container in found if container.attrs["Created"] < backup]
     assert not kept, f"as they were: {', '.join(kept)}"
