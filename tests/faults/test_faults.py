@@ -389,7 +389,12 @@ def test_everything_is_lost(stack: Stack) -> None:
     target, key = stack.folder.with_name("kept"), stack.folder.with_name("kept-key")
     settings = stack.folder / backups.SETTINGS
     settings.write_text(settings.read_text().replace("=backups\n", f"={target}\n"))
+    target.mkdir()
     shutil.copy(stack.folder / backups.KEY, key)
+    # Where root runs the tests, the services' account writes the one and reads the other.
+    owner = stack.folder.stat()
+    for path in (target, key):
+        os.chown(path, owner.st_uid, owner.st_gid)
     with writing(stack) as writers:
         done = invoke(stack, "backup")
         assert done.returncode == 0, done.stdout + done.stderr
